@@ -1,0 +1,31 @@
+//! Commands: what one room, a person or a script may ask of another room. Plain data.
+//!
+//! A request is not a state: whoever asks learns from the reply that the wish was taken, and from the status what came of it.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::units::BitRate;
+
+/// An order to the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Show this input from the next frame on.
+    Switch { input: String },
+    /// Change the video bit rate in place.
+    Bitrate(BitRate),
+}
+
+/// Accepted with a sentence, or refused with one that says what to do instead.
+pub type Reply = Result<String, String>;
+
+/// A command on its way, with the way back.
+#[derive(Debug)]
+pub struct Request {
+    pub command: Command,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// Where commands are put. Bounded at [`PENDING`]: a person types one at a time, a script that floods waits its turn.
+pub type Commands = mpsc::Sender<Request>;
+
+pub const PENDING: usize = 8;

@@ -1,0 +1,7 @@
+//! What flows from room to room: raw frames from capture to the program, packets from the program to legs and archive.
+
+pub mod flv;
+pub mod hub;
+pub mod interleave;
+pub mod packet;
+pub mod raw;

@@ -1,0 +1,173 @@
+//! What the daemon says of itself: plain data, written by the rooms, read by scripts, screens and the conductor.
+//!
+//! The names are a contract (`onaird status --json`): they are added to, never changed, and carry their unit. Each room
+//! writes its own part alone, through a [`crate::report::Report`]. No secret has a place here.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub device: Device,
+    /// At least one leg has had media taken by its origin within the last 2 s.
+    pub on_air: bool,
+    pub program: Program,
+    pub inputs: Vec<Input>,
+    pub legs: Vec<Leg>,
+    pub archive: Archive,
+    pub alarms: Vec<Alarm>,
+    /// The last few things that happened, oldest first.
+    pub events: Vec<Event>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    pub name: String,
+    pub version: String,
+    pub uptime_s: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Program {
+    pub input: String,
+    pub shows: Shows,
+    pub width: u32,
+    pub height: u32,
+    pub fps: f64,
+    pub encoder: String,
+    pub video_bitrate_bps: u64,
+    /// Frames sent to the encoder since the start.
+    pub frames: u64,
+    /// Of these, how many showed an older picture again because the input had no new one in time.
+    pub frames_repeated: u64,
+    /// Frames that the encoder could not take in time.
+    pub frames_dropped: u64,
+    /// Loudest sample of the last second per channel, in dBFS (0 is full scale, -100 silence).
+    pub audio_dbfs: Vec<f64>,
+    /// Packets that came out of the encoders since the start.
+    pub packets: u64,
+}
+
+/// What the program's picture is made of at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shows {
+    Live,
+    Hold,
+    #[default]
+    Slate,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    pub name: String,
+    pub kind: String,
+    pub signal: Signal,
+    /// What comes in, in words: "1280x720 60 fps YUY2".
+    pub mode: String,
+    pub last_error: Option<String>,
+}
+
+/// What an input's device says of its cable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    Locked,
+    NoSignal,
+    NoCable,
+    NoSync,
+    OutOfRange,
+    #[default]
+    NoDevice,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leg {
+    pub name: String,
+    pub state: LegState,
+    /// The origin in use or being tried: `rtmp://host:port/app`, without its key.
+    pub origin: String,
+    /// Seconds in this state.
+    pub since_s: u64,
+    pub bitrate_bps: u64,
+    /// Age of the oldest packet that waits to be written.
+    pub queue_ms: u64,
+    pub rtt_ms: Option<f64>,
+    /// Written to the socket and not yet acknowledged by the peer's kernel.
+    pub unacked_bytes: u64,
+    pub reconnects: u64,
+    pub failovers: u64,
+    pub dropped_gops: u64,
+    pub sent_bytes: u64,
+    pub last_error: Option<String>,
+    /// True while the origin takes media: acknowledged within the last 2 s.
+    pub taken: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LegState {
+    Live,
+    #[default]
+    Connecting,
+    Waiting,
+    Rejected,
+    Off,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Archive {
+    pub state: ArchiveState,
+    /// The open segment.
+    pub file: Option<String>,
+    pub free_bytes: u64,
+    /// Recording time left at the measured rate, before anything must be deleted.
+    pub seconds_left: Option<u64>,
+    pub segments: u64,
+    pub written_bytes: u64,
+    pub dropped_gops: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArchiveState {
+    Recording,
+    #[default]
+    Off,
+    Full,
+    Failed,
+}
+
+/// Something that needs a person, with what to do about it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// Stable, for scripts: "leg.a.down".
+    pub id: String,
+    /// Program time when it was raised, in seconds since the daemon's start.
+    pub since_s: u64,
+    pub text: String,
+    pub remedy: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Seconds since the daemon's start.
+    pub at_s: f64,
+    pub text: String,
+}
+
+macro_rules! words {
+    ($type:ty: $($variant:ident => $word:literal),+) => {
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(match self { $(Self::$variant => $word),+ })
+            }
+        }
+    };
+}
+
+words!(Shows: Live => "live", Hold => "hold", Slate => "slate");
+words!(LegState: Live => "live", Connecting => "connecting", Waiting => "waiting", Rejected => "rejected", Off => "off");
+words!(ArchiveState: Recording => "recording", Off => "off", Full => "full", Failed => "failed");
+words!(Signal: Locked => "locked", NoSignal => "no signal", NoCable => "no cable", NoSync => "no sync",
+    OutOfRange => "out of range", NoDevice => "no device");
