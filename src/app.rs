@@ -1,1 +1,182 @@
-//! stub
+//! The daemon put together: builds the rooms, connects the currents, awaits the first end.
+//!
+//! ```text
+//!  SIGTERM / SIGINT ──▶ stop everything, ≤ 2.5 s ──▶ exit 0          a second signal: exit at once
+//!  a task ends by itself ──▶ its name in the log ──▶ exit 1 (systemd starts the daemon again)
+//! ```
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::MediaClock;
+use crate::config::Config;
+use crate::console::socket::Door;
+use crate::control::{Commands, PENDING, Request};
+use crate::media::hub::Hub;
+use crate::media::raw::Feed;
+use crate::program::ticker::Channel;
+use crate::report::{Events, Report};
+use crate::status::{self, Status};
+use crate::tasks::Tasks;
+use crate::{archive, capture, conductor, notify, program, publish};
+
+/// How long the tasks may take to stop.
+const STOP_LIMIT: Duration = Duration::from_millis(2500);
+
+/// Where the daemon lives.
+#[derive(Clone, Debug)]
+pub struct Places {
+    pub socket: PathBuf,
+    /// For what must survive a restart; `None`: nothing does.
+    pub state: Option<PathBuf>,
+}
+
+/// What every room is given.
+struct House {
+    config: Config,
+    places: Places,
+    clock: MediaClock,
+    hub: Hub,
+    status: watch::Sender<Status>,
+    events: Events,
+    stop: CancellationToken,
+    tasks: Tasks,
+}
+
+/// Runs until it is told to stop. `remarks` (about the configuration) become the first events.
+pub async fn run(config: Config, places: Places, remarks: Vec<String>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut house = House::build(config, places);
+    for remark in remarks {
+        house.events.add(remark);
+    }
+    house.open_rooms()?;
+    let ended = tokio::select! {
+        ended = house.tasks.next_end() => ended,
+        () = either(&mut terminate, &mut interrupt) => None,
+    };
+    tokio::select! {
+        () = house.close() => {}
+        () = either(&mut terminate, &mut interrupt) => tracing::warn!("told twice to stop: leaving at once"),
+    }
+    match ended {
+        None => Ok(()),
+        Some(ended) => {
+            let cause = ended.result.err().map_or_else(|| "without a word".into(), |error| format!("{error:#}"));
+            anyhow::bail!("task {} ended: {cause}", ended.name)
+        }
+    }
+}
+
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
+    }
+}
+
+impl House {
+    fn build(config: Config, places: Places) -> Self {
+        let clock = MediaClock::start();
+        let device = status::Device { name: config.device.name.clone(), version: env!("CARGO_PKG_VERSION").into(), uptime_s: 0 };
+        let status = watch::Sender::new(Status {
+            device,
+            inputs: vec![status::Input::default(); config.inputs.len()],
+            legs: vec![status::Leg::default(); config.legs.len()],
+            ..Status::default()
+        });
+        let events = Events::new(&status, clock.clone());
+        Self { config, places, events, clock, status, hub: Hub::new(), stop: CancellationToken::new(), tasks: Tasks::default() }
+    }
+
+    fn open_rooms(&mut self) -> anyhow::Result<()> {
+        let door = Door::open(&self.places.socket)?;
+        self.open_publish();
+        self.open_archive();
+        let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
+        let (channels, inputs) = self.open_capture(&setup);
+        let program = self.open_program(setup, channels);
+        let status = &self.status;
+        self.tasks.spawn("console", door.serve(status.subscribe(), program));
+        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), self.clock.clone(), inputs));
+        self.tasks.spawn("notify", notify::run(status.subscribe()));
+        Ok(())
+    }
+
+    /// One task per input; the feeds for the program, and the way to give each input an order.
+    fn open_capture(&mut self, setup: &program::Setup) -> (Vec<Channel>, HashMap<String, Commands>) {
+        let mut channels = Vec::new();
+        let mut orders = HashMap::new();
+        for (index, input) in self.config.inputs.clone().into_iter().enumerate() {
+            let (sender, receiver) = mpsc::channel::<Request>(PENDING);
+            let port = capture::Port {
+                name: input.name.clone(),
+                format: setup.format(),
+                feed: Feed::default(),
+                clock: self.clock.clone(),
+                report: Report::new(&self.status, move |status| &mut status.inputs[index]),
+                events: self.events.clone(),
+            };
+            channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });
+            orders.insert(input.name.clone(), sender);
+            let task = capture::run(input.kind, port, receiver, self.stop.clone());
+            self.tasks.spawn(format!("input {}", input.name), task);
+        }
+        (channels, orders)
+    }
+
+    fn open_program(&mut self, setup: program::Setup, channels: Vec<Channel>) -> Commands {
+        let (sender, commands) = mpsc::channel(PENDING);
+        let currents = program::Currents {
+            clock: self.clock.clone(),
+            hub: self.hub.clone(),
+            report: Report::new(&self.status, |status| &mut status.program),
+            events: self.events.clone(),
+            commands,
+        };
+        self.tasks.spawn("program", program::run(setup, channels, currents, self.stop.clone()));
+        sender
+    }
+
+    fn open_publish(&mut self) {
+        for (index, leg) in self.config.legs.clone().into_iter().enumerate() {
+            let report = Report::new(&self.status, move |status| &mut status.legs[index]);
+            let name = format!("leg {}", leg.name);
+            let (hub, clock, events) = (self.hub.clone(), self.clock.clone(), self.events.clone());
+            let task = publish::run(leg, self.config.device.name.clone(), hub, clock, report, events, self.stop.clone());
+            self.tasks.spawn(name, endless(task));
+        }
+    }
+
+    fn open_archive(&mut self) {
+        let report = Report::new(&self.status, |status| &mut status.archive);
+        let task = archive::run(self.config.archive.clone(), self.hub.clone(), report, self.events.clone(), self.stop.clone());
+        self.tasks.spawn("archive", endless(task));
+    }
+
+    /// Every room finishes what it does; those that cannot are left behind by name.
+    async fn close(self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("stopping");
+        self.stop.cancel();
+        let Self { tasks, .. } = self;
+        // Console, conductor and notify never end; the rooms that hold something do.
+        let late = tasks.finish(|name| !["console", "conductor", "notify"].contains(&name), STOP_LIMIT).await;
+        for name in late {
+            tracing::warn!("{name} did not stop in time and is left behind");
+        }
+    }
+}
+
+async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
+}

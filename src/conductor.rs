@@ -1,1 +1,192 @@
-//! stub
+//! The conductor: the one place where a room's state becomes another room's order, and where all states together become words.
+//!
+//! [`decide`] and [`alarms`] are pure; the loop below them looks at the status a few times a second, writes what follows from it
+//! (on air, alarms) and sends the orders. No room asks another for anything.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::MediaClock;
+use crate::config::{Config, InputKind};
+use crate::control::{Command, Commands, Request};
+use crate::status::{Alarm, ArchiveState, LegState, Shows, Signal, Status};
+
+/// How often the conductor looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A state must last this long before it is an alarm, so that a start or a reconnect is none.
+const GRACE_S: u64 = 5;
+
+/// Orders that follow from what is, each with the input it is for.
+pub fn decide(status: &Status, config: &Config) -> Vec<(String, Command)> {
+    let files = config.inputs.iter().filter(|input| matches!(input.kind, InputKind::File { .. }));
+    files.filter_map(|input| roll_or_cue(&input.name, status).map(|command| (input.name.clone(), command))).collect()
+}
+
+/// A file plays while it is on air or about to be; else it waits at its first picture.
+fn roll_or_cue(name: &str, status: &Status) -> Option<Command> {
+    let rolling = status.inputs.iter().any(|input| input.name == name && input.rolling);
+    let wanted = status.program.selected == name || status.program.input == name;
+    match (wanted, rolling) {
+        (true, false) => Some(Command::Roll { input: name.into() }),
+        (false, true) => Some(Command::Cue { input: name.into() }),
+        _ => None,
+    }
+}
+
+/// At least one leg has media taken by its origin.
+pub fn on_air(status: &Status) -> bool {
+    status.legs.iter().any(|leg| leg.taken)
+}
+
+/// What needs a person, most urgent first. `since_s` is filled in by [`keep_times`].
+pub fn alarms(status: &Status) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let mut raise = |id: String, text: String, remedy: &str| {
+        alarms.push(Alarm { id, since_s: 0, text, remedy: remedy.into() });
+    };
+    for leg in status.legs.iter().filter(|leg| leg.since_s >= GRACE_S || leg.state == LegState::Rejected) {
+        let cause = leg.last_error.as_deref().unwrap_or("no answer yet");
+        match leg.state {
+            LegState::Live | LegState::Off => {}
+            LegState::Rejected => raise(
+                format!("leg.{}.rejected", leg.name),
+                format!("Leg {} is refused: {cause}", leg.name),
+                "Check the stream key and the URL of this origin",
+            ),
+            LegState::Connecting | LegState::Waiting => raise(
+                format!("leg.{}.down", leg.name),
+                format!("Leg {} is not on air: {cause}", leg.name),
+                "Check the network cable and the origin; the box keeps trying",
+            ),
+        }
+    }
+    let archive = &status.archive;
+    if matches!(archive.state, ArchiveState::Failed | ArchiveState::Full) {
+        let cause = archive.last_error.as_deref().unwrap_or("unknown cause");
+        raise("archive".into(), format!("Not recording: {cause}"), "Check the disk; recording resumes by itself");
+    }
+    let shown = status.inputs.iter().find(|input| input.name == status.program.input);
+    if let Some(input) = shown.filter(|_| status.program.shows == Shows::Slate && status.device.uptime_s >= GRACE_S) {
+        let cause = input.last_error.clone().unwrap_or_else(|| input.signal.to_string());
+        let remedy = if input.kind == "file" { "Replace the file or choose another input" } else { remedy_for(input.signal) };
+        raise(format!("input.{}", input.name), format!("Input {} gives no picture: {cause}", input.name), remedy);
+    }
+    for input in status.inputs.iter().filter(|input| input.kind == "file") {
+        if let Some(fault) = input.last_error.as_ref() {
+            raise(format!("input.{}.file", input.name), format!("Input {}: {fault}", input.name), "Replace or remove the file");
+        }
+    }
+    alarms
+}
+
+fn remedy_for(signal: Signal) -> &'static str {
+    match signal {
+        Signal::NoDevice => "Plug in the capture device, or correct `device` in the configuration",
+        Signal::NoSignal | Signal::NoCable => "Check the cable and that the camera is on and sends a signal",
+        Signal::NoSync => "Check the cable; try another mode on the camera, such as 1080p60",
+        Signal::OutOfRange => "Set the camera to a mode that the capture device knows, such as 1080p60",
+        Signal::Locked => "The cable is fine but no pictures come; the box keeps trying",
+    }
+}
+
+/// Alarms that stood before keep the time at which they were raised.
+pub fn keep_times(before: &[Alarm], now_s: u64, mut alarms: Vec<Alarm>) -> Vec<Alarm> {
+    for alarm in &mut alarms {
+        let known = before.iter().find(|known| known.id == alarm.id);
+        alarm.since_s = known.map_or(now_s, |known| known.since_s);
+    }
+    alarms
+}
+
+/// Never ends.
+pub async fn run(
+    config: Config,
+    status: watch::Sender<Status>,
+    clock: MediaClock,
+    inputs: HashMap<String, Commands>,
+) -> Result<(), Infallible> {
+    let mut interval = tokio::time::interval(LOOK);
+    loop {
+        interval.tick().await;
+        summarize(&status, clock.now().millis() / 1000);
+        let orders = decide(&status.borrow(), &config);
+        for (input, command) in orders {
+            if let Some(commands) = inputs.get(&input) {
+                order(commands, command).await;
+            }
+        }
+    }
+}
+
+fn summarize(status: &watch::Sender<Status>, now_s: u64) {
+    status.send_if_modified(|status| {
+        let alarms = keep_times(&status.alarms, now_s, alarms(status));
+        let on_air = on_air(status);
+        let changed = status.alarms != alarms || status.on_air != on_air || status.device.uptime_s != now_s;
+        status.alarms = alarms;
+        status.on_air = on_air;
+        status.device.uptime_s = now_s;
+        changed
+    });
+}
+
+/// Sends an order and waits, for a moment, until it is carried out: so none is given twice.
+async fn order(commands: &Commands, command: Command) {
+    let (reply, answer) = oneshot::channel();
+    if commands.try_send(Request { command, reply }).is_ok() {
+        let _ = tokio::time::timeout(Duration::from_secs(1), answer).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Input, Leg};
+
+    fn status_with_leg(state: LegState, since_s: u64) -> Status {
+        let leg = Leg { name: "a".into(), state, since_s, ..Leg::default() };
+        Status { legs: vec![leg], ..Status::default() }
+    }
+
+    #[test]
+    fn a_short_reconnect_is_no_alarm_and_a_refusal_is_one_at_once() {
+        assert!(alarms(&status_with_leg(LegState::Connecting, 1)).is_empty());
+        assert_eq!(alarms(&status_with_leg(LegState::Waiting, 9))[0].id, "leg.a.down");
+        assert_eq!(alarms(&status_with_leg(LegState::Rejected, 0))[0].id, "leg.a.rejected");
+        assert!(alarms(&status_with_leg(LegState::Off, 99)).is_empty());
+    }
+
+    #[test]
+    fn on_air_needs_media_taken_not_a_connection() {
+        let mut status = status_with_leg(LegState::Live, 9);
+        assert!(!on_air(&status));
+        status.legs[0].taken = true;
+        assert!(on_air(&status));
+    }
+
+    #[test]
+    fn a_file_rolls_while_asked_for_or_on_air_and_is_cued_else() {
+        let mut status = Status { inputs: vec![Input { name: "promo".into(), ..Input::default() }], ..Status::default() };
+        assert_eq!(roll_or_cue("promo", &status), None);
+        status.program.selected = "promo".into();
+        assert_eq!(roll_or_cue("promo", &status), Some(Command::Roll { input: "promo".into() }));
+        status.inputs[0].rolling = true;
+        assert_eq!(roll_or_cue("promo", &status), None);
+        status.program.selected = "camera".into();
+        status.program.input = "promo".into();
+        assert_eq!(roll_or_cue("promo", &status), None, "still on air until the cut");
+        status.program.input = "camera".into();
+        assert_eq!(roll_or_cue("promo", &status), Some(Command::Cue { input: "promo".into() }));
+    }
+
+    #[test]
+    fn alarms_keep_the_time_of_their_raising() {
+        let first = keep_times(&[], 7, alarms(&status_with_leg(LegState::Waiting, 9)));
+        let later = keep_times(&first, 20, alarms(&status_with_leg(LegState::Waiting, 22)));
+        assert_eq!(later[0].since_s, 7);
+    }
+}

@@ -6,13 +6,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::units::BitRate;
 
-/// An order to the program.
+/// An order to the program or to the inputs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Show this input from the next frame on.
     Switch { input: String },
     /// Change the video bit rate in place.
     Bitrate(BitRate),
+    /// Play this input: a file starts at its first picture; what runs already goes on.
+    Roll { input: String },
+    /// Stop playing this input and make it ready at its first picture; devices take no notice.
+    Cue { input: String },
 }
 
 /// Accepted with a sentence, or refused with one that says what to do instead.

@@ -28,7 +28,10 @@ pub struct Device {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Program {
+    /// The input whose picture goes out.
     pub input: String,
+    /// The input that was asked for; it becomes `input` with the first picture that it has ready.
+    pub selected: String,
     pub shows: Shows,
     pub width: u32,
     pub height: u32,
@@ -64,6 +67,8 @@ pub struct Input {
     pub signal: Signal,
     /// What comes in, in words: "1280x720 60 fps YUY2".
     pub mode: String,
+    /// Delivers pictures now; a file that is cued to its first picture does not.
+    pub rolling: bool,
     pub last_error: Option<String>,
 }
 

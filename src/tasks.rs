@@ -1,1 +1,67 @@
-//! stub
+//! The daemon's tasks, by name. None of them ever ends by itself, so the first that does is the end of the process.
+//!
+//! Restarting a part in place would leave the rest with half a state; systemd restarts the whole in milliseconds, and the boot
+//! loader counts.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::task::{Id, JoinSet};
+
+#[derive(Default)]
+pub struct Tasks {
+    set: JoinSet<anyhow::Result<()>>,
+    names: HashMap<Id, String>,
+}
+
+/// A task that is over.
+#[derive(Debug)]
+pub struct Ended {
+    pub name: String,
+    pub result: anyhow::Result<()>,
+}
+
+impl Tasks {
+    pub fn spawn<E>(&mut self, name: impl Into<String>, task: impl Future<Output = Result<(), E>> + Send + 'static)
+    where
+        E: Into<anyhow::Error> + Send + 'static,
+    {
+        let handle = self.set.spawn(async move { task.await.map_err(Into::into) });
+        self.names.insert(handle.id(), name.into());
+    }
+
+    /// The next task to end; `None` if there is none left.
+    pub async fn next_end(&mut self) -> Option<Ended> {
+        let (id, result) = match self.set.join_next_with_id().await? {
+            Ok((id, result)) => (id, result),
+            Err(panic) => (panic.id(), Err(anyhow::anyhow!("it panicked"))),
+        };
+        Some(Ended { name: self.names.remove(&id).unwrap_or_default(), result })
+    }
+
+    /// Waits for those that `must` finish, then drops the others; the names of those that were not over by then.
+    pub async fn finish(mut self, must: impl Fn(&str) -> bool, limit: Duration) -> Vec<String> {
+        let all = async { while self.names.values().any(|name| must(name)) && self.next_end().await.is_some() {} };
+        let _ = tokio::time::timeout(limit, all).await;
+        let mut late: Vec<_> = self.names.into_values().filter(|name| must(name)).collect();
+        late.sort();
+        late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_end_has_a_name_and_the_late_ones_too() {
+        let mut tasks = Tasks::default();
+        tasks.spawn("for ever", std::future::pending::<Result<(), Infallible>>());
+        tasks.spawn("short", async { anyhow::Ok(()) });
+        let ended = tasks.next_end().await.unwrap();
+        assert_eq!((ended.name.as_str(), ended.result.is_ok()), ("short", true));
+        assert_eq!(tasks.finish(|_| true, Duration::from_secs(1)).await, ["for ever"]);
+    }
+}

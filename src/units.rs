@@ -268,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frame_times_and_indexes_agree(index in 0u64..1 << 40, rate in prop_oneof![Just((30, 1)), Just((30000, 1001)), Just((24000, 1001)), Just((50, 1)), Just((60, 1))]) {
+        fn frame_times_and_indexes_agree(index in 0u64..1 << 38, rate in prop_oneof![Just((30, 1)), Just((30000, 1001)), Just((24000, 1001)), Just((50, 1)), Just((60, 1))]) {
             let rate = FrameRate::new(rate.0, rate.1).unwrap();
             prop_assert_eq!(rate.index_at(rate.time_of(index)), index);
             prop_assert!(rate.time_of(index + 1) > rate.time_of(index));

@@ -1,1 +1,98 @@
-//! stub
+//! Room `capture`: inputs. Each one is a task of its own that keeps its feed filled, for ever.
+//!
+//! ```text
+//!   v4l2 ─ picture pipeline ─┐
+//!   alsa ─ sound pipeline  ──┤
+//!   file ─ clip after clip ──┼──▶ raw::Feed (pictures in the program's format, sound at 48 kHz; all on the program's clock)
+//!   test ─ thread ───────────┘
+//! ```
+//!
+//! No device, no cable, a broken file: reported, retried, never an end. Devices and the test picture run hot, also off air, so
+//! that a switch finds them ready; files wait at their first picture until the conductor rolls them. This room does not
+//! know which input is on air.
+
+pub mod clip;
+pub mod devices;
+pub mod file;
+pub mod recipe;
+pub mod signal;
+pub mod sink;
+pub mod test;
+pub mod testcard;
+pub mod v4l2;
+
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::MediaClock;
+use crate::config;
+use crate::control::Request;
+use crate::media::raw::{Feed, RawFormat};
+use crate::report::{Events, Report};
+use crate::status;
+
+/// Pause before an input is built again after a failure: first and longest.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LONGEST: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("{0}")]
+    Pipeline(String),
+    #[error("no picture came for {} s", .0.as_secs())]
+    Stalled(Duration),
+    #[error("the input's thread cannot be started: {0}")]
+    Thread(std::io::Error),
+}
+
+/// What an input works with.
+#[derive(Clone)]
+pub struct Port {
+    pub name: String,
+    pub format: RawFormat,
+    pub feed: Feed,
+    pub clock: MediaClock,
+    pub report: Report<status::Input>,
+    pub events: Events,
+}
+
+impl Port {
+    /// Says once what went wrong, however often it goes wrong in the same way.
+    fn fault(&self, fault: &str) {
+        let mut news = false;
+        self.report.update(|input| {
+            news = input.last_error.as_deref() != Some(fault);
+            input.last_error = Some(fault.into());
+        });
+        if news {
+            self.events.add(format!("input {}: {fault}", self.name));
+        }
+    }
+}
+
+/// Runs one input until `stop`. `orders` are for files: to roll and to cue.
+pub async fn run(
+    kind: config::InputKind,
+    port: Port,
+    orders: mpsc::Receiver<Request>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    port.report.update(|input| {
+        input.name.clone_from(&port.name);
+        input.kind = kind.word().into();
+    });
+    match kind {
+        config::InputKind::Test => test::run(port, stop).await,
+        config::InputKind::V4l2 { device, audio } => {
+            v4l2::run(device, audio, port, stop).await;
+            Ok(())
+        }
+        config::InputKind::File { paths, looped } => {
+            file::run(file::Playlist::new(paths, looped), port, orders, stop).await;
+            Ok(())
+        }
+    }
+}

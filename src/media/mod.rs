@@ -1,5 +1,6 @@
 //! What flows from room to room: raw frames from capture to the program, packets from the program to legs and archive.
 
+pub mod canvas;
 pub mod flv;
 pub mod hub;
 pub mod interleave;

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gstreamer as gst;
+use gstreamer_video as gst_video;
 
-use crate::units::MediaTime;
+use crate::units::{FrameRate, MediaTime};
 
 /// Sound inside the program: interleaved stereo at 48 kHz.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -21,6 +22,60 @@ const MAX_FRAMES: usize = 32;
 
 /// Sound kept.
 const MAX_SOUND: Duration = Duration::from_secs(2);
+
+/// The one format of all raw pictures in the house; it follows from the program's settings and from what its encoder wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFormat {
+    pub width: u32,
+    pub height: u32,
+    pub framerate: FrameRate,
+    pub pixels: Pixels,
+}
+
+/// How pixels lie in memory: both have a full-size plane of luma first, then chroma of half the size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pixels {
+    I420,
+    Nv12,
+}
+
+impl Pixels {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::I420 => "I420",
+            Self::Nv12 => "NV12",
+        }
+    }
+}
+
+impl RawFormat {
+    /// The caps that an input must deliver: size, pixels, square. The rate is left to the synchroniser.
+    pub fn picture_caps(&self) -> String {
+        let Self { width, height, pixels, .. } = self;
+        let pixels = pixels.word();
+        format!("video/x-raw,format={pixels},width={width},height={height},pixel-aspect-ratio=(fraction)1/1")
+    }
+
+    /// The caps of the program itself, with its rate.
+    pub fn program_caps(&self) -> String {
+        let (numerator, denominator) = (self.framerate.numerator(), self.framerate.denominator());
+        let colorimetry = if self.height >= 720 { "bt709" } else { "bt601" };
+        format!(
+            "{},framerate={numerator}/{denominator},colorimetry={colorimetry},interlace-mode=progressive",
+            self.picture_caps()
+        )
+    }
+
+    /// Strides and offsets of a picture in memory.
+    pub fn layout(&self) -> gst_video::VideoInfo {
+        let pixels = match self.pixels {
+            Pixels::I420 => gst_video::VideoFormat::I420,
+            Pixels::Nv12 => gst_video::VideoFormat::Nv12,
+        };
+        let info = gst_video::VideoInfo::builder(pixels, self.width, self.height).build();
+        info.expect("a size that the configuration allows has a layout")
+    }
+}
 
 /// One picture in the program's size and pixel format.
 #[derive(Clone, Debug)]

@@ -1,1 +1,228 @@
-//! stub
+//! Room `program`: the one picture and sound that goes out. It starts with the daemon and never stops.
+//!
+//! ```text
+//!  feeds ──▶ ticker (thread: one tick per frame) ──▶ encoder pipeline (GStreamer) ──▶ hub
+//!               ▲ desk: switch, figures                  ▲ bit rate
+//!               └──────────────── actor (this file) ─────┘ ◀── commands     ──▶ status
+//! ```
+//!
+//! What an input does cannot change the caps, the rate or the time stamps of what goes out: see [`sync`]. This room opens no
+//! device and knows no origin.
+
+pub mod encoder;
+pub mod pipeline;
+pub mod slate;
+pub mod sync;
+pub mod ticker;
+pub mod trial;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::MediaClock;
+use crate::config;
+use crate::control::{Command, Reply, Request};
+use crate::media::hub::Hub;
+use crate::media::raw::{CHANNELS, RawFormat};
+use crate::program::encoder::Settings;
+use crate::program::pipeline::{Pipeline, Plan};
+use crate::program::ticker::{Channel, Desk, Figures, Ticker};
+use crate::program::trial::Trials;
+use crate::report::{Events, Report};
+use crate::status;
+use crate::units::BitRate;
+
+/// How often the figures go into the status.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
+
+#[derive(Debug, Error)]
+pub enum Error {
+    /// No encoder, or a pipeline that does not start; the sentence says what to do.
+    #[error("{0}")]
+    Pipeline(String),
+    #[error("the program's ticker ended")]
+    Ticker,
+}
+
+/// What the program is made of, decided before anything runs: inputs need its raw format.
+pub struct Setup {
+    plan: Plan,
+    config: config::Program,
+    device_name: String,
+}
+
+impl Setup {
+    /// Chooses the encoders, by trial where no verdict is known yet (seconds; afterwards milliseconds).
+    pub fn new(config: &config::Program, device_name: &str, state: Option<&Path>) -> Result<Self, Error> {
+        let recipe = Trials::new(state).choose(&config.encoder).map_err(Error::Pipeline)?;
+        let audio_recipe = trial::choose_audio().map_err(Error::Pipeline)?;
+        let config::Program { width, height, framerate, .. } = *config;
+        let format = RawFormat { width, height, framerate, pixels: recipe.pixels };
+        let settings = Settings { bitrate: config.video_bitrate, gop: framerate.frames_in(config.keyframe_interval) };
+        let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate };
+        Ok(Self { plan, config: config.clone(), device_name: device_name.into() })
+    }
+
+    pub fn format(&self) -> RawFormat {
+        self.plan.format
+    }
+
+    fn slate(&self, events: &Events) -> gstreamer::Buffer {
+        let own = self.config.slate.as_ref().map(|path| slate::from_file(path, &self.plan.format));
+        match own {
+            Some(Ok(picture)) => return picture,
+            Some(Err(fault)) => events.add(fault),
+            None => {}
+        }
+        slate::built_in(&self.device_name, &self.plan.format)
+    }
+}
+
+/// The currents that end in this room.
+pub struct Currents {
+    pub clock: MediaClock,
+    pub hub: Hub,
+    pub report: Report<status::Program>,
+    pub events: Events,
+    pub commands: mpsc::Receiver<Request>,
+}
+
+/// Runs the program until `stop`; any other end is an error.
+pub async fn run(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: CancellationToken) -> Result<(), Error> {
+    let Currents { clock, hub, report, events, commands } = currents;
+    let (fault_sender, mut faults) = mpsc::channel(1);
+    let pipeline = Arc::new(Pipeline::start(&setup.plan, &clock, hub, fault_sender).map_err(Error::Pipeline)?);
+    let desk = Desk::default();
+    let mut ticking = start_ticker(&setup, &channels, &clock, &events, pipeline.clone(), desk.clone(), stop.clone())?;
+    let selected = setup.config.input.clone();
+    let mut room = Room { setup, channels, pipeline, desk, report, events, selected, commands };
+    room.introduce();
+    let mut interval = tokio::time::interval(REPORT_INTERVAL);
+    loop {
+        tokio::select! {
+            Some(request) = room.commands.recv() => room.handle(request),
+            Some(fault) = faults.recv() => return Err(Error::Pipeline(fault)),
+            _ = interval.tick() => room.report_figures(),
+            _ = &mut ticking => return if stop.is_cancelled() { Ok(()) } else { Err(Error::Ticker) },
+        }
+    }
+}
+
+fn start_ticker(
+    setup: &Setup,
+    channels: &[Channel],
+    clock: &MediaClock,
+    events: &Events,
+    pipeline: Arc<Pipeline>,
+    desk: Desk,
+    stop: CancellationToken,
+) -> Result<tokio::sync::oneshot::Receiver<()>, Error> {
+    let channel = channels.iter().find(|channel| channel.name == setup.config.input).or(channels.first());
+    let channel = channel.cloned().ok_or_else(|| Error::Pipeline("there is no input to show".into()))?;
+    let ticker = Ticker {
+        clock: clock.clone(),
+        format: setup.plan.format,
+        latency: setup.config.latency,
+        gop: setup.plan.settings.gop,
+        slate: setup.slate(events),
+        pipeline,
+        desk,
+        channel,
+    };
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("ticker".into()).spawn(move || {
+        ticker.run(&stop);
+        let _ = ended.send(());
+    });
+    thread.map(|_| end).map_err(|error| Error::Pipeline(format!("the ticker's thread cannot be started: {error}")))
+}
+
+struct Room {
+    setup: Setup,
+    channels: Vec<Channel>,
+    pipeline: Arc<Pipeline>,
+    desk: Desk,
+    report: Report<status::Program>,
+    events: Events,
+    selected: String,
+    commands: mpsc::Receiver<Request>,
+}
+
+impl Room {
+    fn introduce(&self) {
+        let plan = &self.setup.plan;
+        self.events.add(format!(
+            "program: {}x{} {} fps, {} at {}",
+            plan.format.width, plan.format.height, plan.format.framerate, plan.recipe.element, plan.settings.bitrate
+        ));
+        self.report.update(|program| {
+            program.width = plan.format.width;
+            program.height = plan.format.height;
+            program.fps = plan.format.framerate.fps();
+            program.encoder = plan.recipe.element.into();
+            program.video_bitrate_bps = plan.settings.bitrate.bps();
+            program.selected.clone_from(&self.selected);
+        });
+    }
+
+    fn handle(&mut self, request: Request) {
+        let reply = match request.command {
+            Command::Switch { input } => self.switch(&input),
+            Command::Bitrate(bitrate) => self.set_bitrate(bitrate),
+            Command::Roll { .. } | Command::Cue { .. } => Err("the inputs do this, not the program".into()),
+        };
+        let _ = request.reply.send(reply);
+    }
+
+    fn switch(&mut self, input: &str) -> Reply {
+        let Some(channel) = self.channels.iter().find(|channel| channel.name == input) else {
+            let names: Vec<_> = self.channels.iter().map(|channel| channel.name.as_str()).collect();
+            return Err(format!("there is no input called \"{input}\"; the inputs are: {}", names.join(", ")));
+        };
+        self.desk.switch(channel.clone());
+        self.selected = input.into();
+        self.report.update(|program| program.selected = input.into());
+        self.events.add(format!("switching to input {input}"));
+        Ok(format!("switching to {input}"))
+    }
+
+    fn set_bitrate(&mut self, bitrate: BitRate) -> Reply {
+        let lowest = self.setup.config.min_video_bitrate;
+        let highest = BitRate::from_bps(100_000_000);
+        if !(lowest..=highest).contains(&bitrate) {
+            return Err(format!("{bitrate} is out of range; give a bit rate from {lowest} to {highest}"));
+        }
+        self.pipeline.set_bitrate(bitrate);
+        self.report.update(|program| program.video_bitrate_bps = bitrate.bps());
+        self.events.add(format!("video bit rate is now {bitrate}"));
+        Ok(format!("video bit rate {bitrate}"))
+    }
+
+    fn report_figures(&self) {
+        let Figures { input, shows, frames, repeated, dropped, peaks } = self.desk.figures();
+        let packets = self.pipeline.packets();
+        self.report.update(|program| {
+            program.input = input;
+            program.shows = shows;
+            program.frames = frames;
+            program.frames_repeated = repeated;
+            program.frames_dropped = dropped;
+            program.packets = packets;
+            program.audio_dbfs = Vec::from(peaks.map(dbfs));
+        });
+    }
+}
+
+/// A sample's size in dBFS, rounded to tenths; -100 for silence.
+fn dbfs(peak: u16) -> f64 {
+    let full_scale = f64::from(1 << 15);
+    let value = 20.0 * (f64::from(peak) / full_scale).log10();
+    (value.max(-100.0) * 10.0).round() / 10.0
+}
+
+const _: () = assert!(CHANNELS == 2, "the rooms speak of stereo");

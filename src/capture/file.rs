@@ -1,0 +1,242 @@
+//! A list of files as an input: cued at the first picture, rolled when it is wanted on air, one after the other.
+//!
+//! ```text
+//!            roll                    end of file: the next one, cued meanwhile, starts at once
+//!   Cued ──────────▶ Rolling ───────────────┐
+//!    ▲                │   ▲──────────────────┘
+//!    └──── cue ───────┘
+//! ```
+//!
+//! A file that cannot be read is reported by name and left out; while none can be read, the list is tried again with a pause.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::capture::clip::Clip;
+use crate::capture::sink::Said;
+use crate::capture::{Port, RETRY_LONGEST};
+use crate::control::{Command, Request};
+use crate::status::Signal;
+
+/// How long a file may show nothing at all before it counts as unreadable.
+const STALL: Duration = Duration::from_secs(5);
+
+/// Which file comes next. A pure rule.
+#[derive(Clone, Debug)]
+pub struct Playlist {
+    paths: Vec<PathBuf>,
+    looped: bool,
+    next: usize,
+}
+
+impl Playlist {
+    /// `paths` is not empty (the configuration sees to it).
+    pub fn new(paths: Vec<PathBuf>, looped: bool) -> Self {
+        Self { paths, looped, next: 0 }
+    }
+
+    fn rewind(&mut self) {
+        self.next = 0;
+    }
+
+    /// The next file; `None` after the last one of a list that is not looped.
+    fn advance(&mut self) -> Option<PathBuf> {
+        if self.looped && self.next >= self.paths.len() {
+            self.next = 0;
+        }
+        let path = self.paths.get(self.next).cloned();
+        self.next += 1;
+        path
+    }
+}
+
+pub async fn run(playlist: Playlist, port: Port, mut orders: mpsc::Receiver<Request>, stop: CancellationToken) {
+    let mut player = Player { playlist, port, ready: None, rolling: None, wanted: false, faults: 0 };
+    player.cue().await;
+    let mut interval = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(request) = orders.recv() => player.obey(request).await,
+            said = heard(&mut player.rolling) => player.next_clip(said).await,
+            said = heard(&mut player.ready) => player.replace_ready(said).await,
+            _ = interval.tick() => player.look().await,
+        }
+    }
+}
+
+/// A clip with its file's name and what is known of its progress.
+struct Deck {
+    path: PathBuf,
+    clip: Clip,
+    count: u64,
+    news: crate::units::MediaTime,
+}
+
+struct Player {
+    playlist: Playlist,
+    port: Port,
+    /// At its first picture.
+    ready: Option<Deck>,
+    rolling: Option<Deck>,
+    /// Told to roll, and not to cue since.
+    wanted: bool,
+    /// Files in a row that could not be played.
+    faults: usize,
+}
+
+/// What a deck's clip says; for ever silent without one.
+async fn heard(deck: &mut Option<Deck>) -> Said {
+    match deck {
+        Some(deck) => match deck.clip.said.recv().await {
+            Some(said) => said,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+impl Player {
+    async fn obey(&mut self, request: Request) {
+        let reply = match request.command {
+            Command::Roll { .. } => {
+                self.roll();
+                Ok("rolling".into())
+            }
+            Command::Cue { .. } => {
+                self.cue().await;
+                Ok("cued".into())
+            }
+            _ => Err("an input can only be rolled or cued".into()),
+        };
+        let _ = request.reply.send(reply);
+    }
+
+    /// Back to the first picture of the first file.
+    async fn cue(&mut self) {
+        self.rolling = None;
+        self.ready = None;
+        self.port.feed.clear();
+        self.playlist.rewind();
+        self.load_ready().await;
+        self.set_wanted(false);
+    }
+
+    fn roll(&mut self) {
+        self.set_wanted(true);
+        if self.rolling.is_none() {
+            self.start_ready();
+        }
+    }
+
+    /// Starts what is ready now and makes the next one ready.
+    fn start_ready(&mut self) {
+        self.rolling = self.ready.take();
+        let now = self.port.clock.now();
+        if let Some(deck) = &mut self.rolling {
+            deck.clip.roll(&self.port, now);
+            deck.news = now;
+        }
+    }
+
+    fn set_wanted(&mut self, wanted: bool) {
+        self.wanted = wanted;
+        self.port.report.update(|input| input.rolling = wanted);
+    }
+
+    async fn load_ready(&mut self) {
+        if self.faults > 0 && self.faults.is_multiple_of(self.playlist.paths.len()) {
+            tokio::time::sleep(RETRY_LONGEST).await;
+        }
+        let Some(path) = self.playlist.advance() else { return };
+        match Clip::cue(&path, &self.port) {
+            Ok(clip) => {
+                let news = self.port.clock.now();
+                self.ready = Some(Deck { path, clip, count: 0, news });
+            }
+            Err(fault) => self.fault(&path, &fault),
+        }
+    }
+
+    /// The clip on air has ended or failed.
+    async fn next_clip(&mut self, said: Said) {
+        if let (Said::Fault(fault), Some(deck)) = (&said, &self.rolling) {
+            let path = deck.path.clone();
+            self.fault(&path, fault);
+        }
+        self.rolling = None;
+        self.start_ready();
+        self.load_ready().await;
+    }
+
+    /// The clip that waits cannot be played, or is so short that it has ended while waiting.
+    async fn replace_ready(&mut self, said: Said) {
+        let Some(deck) = self.ready.take() else { return };
+        match said {
+            Said::Fault(fault) => self.fault(&deck.path, &fault),
+            Said::Ended => self.fault(&deck.path, "there is nothing in it to play"),
+        }
+        self.load_ready().await;
+        if self.rolling.is_none() && self.wanted {
+            self.start_ready();
+            self.load_ready().await;
+        }
+    }
+
+    /// Progress, for the status and against files that stall.
+    async fn look(&mut self) {
+        let now = self.port.clock.now();
+        let Some(deck) = &mut self.rolling else {
+            if self.ready.is_none() {
+                self.load_ready().await;
+            }
+            if self.wanted {
+                self.start_ready();
+            }
+            return;
+        };
+        let count = deck.clip.pictures.get();
+        if count != deck.count {
+            (deck.count, deck.news) = (count, now);
+            self.faults = 0;
+            let mode = deck.clip.mode();
+            self.port.report.update(|input| {
+                input.signal = Signal::Locked;
+                input.mode = mode.unwrap_or_default();
+            });
+        } else if now.since(deck.news) > STALL {
+            self.next_clip(Said::Fault(format!("nothing came out of it for {} s", STALL.as_secs()))).await;
+        } else if self.ready.is_none() {
+            self.load_ready().await;
+        }
+    }
+
+    fn fault(&mut self, path: &std::path::Path, fault: &str) {
+        self.faults += 1;
+        let text = format!("{} cannot be played ({fault}); the next file is taken. Replace or remove it", path.display());
+        self.port.fault(&text);
+        if self.faults >= self.playlist.paths.len() {
+            self.port.report.update(|input| input.signal = Signal::NoSignal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(playlist: &mut Playlist, count: usize) -> Vec<Option<String>> {
+        (0..count).map(|_| playlist.advance().map(|path| path.display().to_string())).collect()
+    }
+
+    #[test]
+    fn a_loop_never_ends_and_a_list_does() {
+        let paths = vec![PathBuf::from("a"), PathBuf::from("b")];
+        let some = |name: &str| Some(name.to_string());
+        assert_eq!(names(&mut Playlist::new(paths.clone(), true), 5), ["a", "b", "a", "b", "a"].map(some));
+        assert_eq!(names(&mut Playlist::new(paths, false), 4), [some("a"), some("b"), None, None]);
+    }
+}

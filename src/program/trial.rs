@@ -1,0 +1,148 @@
+//! Which encoder works here: found out by a short real encode, not by a list of what is installed.
+//!
+//! A driver may be present and refuse, hang or give nothing, so that each candidate must turn ten pictures into H.264 within
+//! [`LIMIT`]. Verdicts are kept in the state folder with what they depend on (kernel, GStreamer), because a trial at every
+//! start would cost the first second on air.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::media::raw::RawFormat;
+use crate::program::encoder::{self, AUDIO_RECIPES, AudioRecipe, RECIPES, Recipe, Settings};
+use crate::units::{BitRate, FrameRate};
+
+/// How long ten pictures may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Why an encoder was taken or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub element: String,
+    /// `None` if it works, else why not.
+    pub fault: Option<String>,
+}
+
+/// Verdicts and what they are valid for.
+#[derive(Default, Serialize, Deserialize)]
+struct Memory {
+    environment: String,
+    verdicts: Vec<Verdict>,
+}
+
+/// Tries encoders and remembers.
+pub struct Trials {
+    file: Option<PathBuf>,
+    memory: Memory,
+}
+
+impl Trials {
+    /// With `state` verdicts are read from and kept in that folder; without it they last as long as this value.
+    pub fn new(state: Option<&Path>) -> Self {
+        let file = state.map(|folder| folder.join("encoders.json"));
+        let remembered = file.as_ref().and_then(|file| std::fs::read(file).ok());
+        let memory = remembered.and_then(|json| serde_json::from_slice::<Memory>(&json).ok()).unwrap_or_default();
+        let environment = environment();
+        let memory = if memory.environment == environment { memory } else { Memory { environment, verdicts: vec![] } };
+        Self { file, memory }
+    }
+
+    /// The recipe that the configuration asks for: a name, or the first that works for "auto".
+    pub fn choose(&mut self, wanted: &str) -> Result<&'static Recipe, String> {
+        if wanted != "auto" {
+            return self.choose_named(wanted);
+        }
+        let works = RECIPES.iter().find(|recipe| self.verdict(recipe).fault.is_none());
+        works.ok_or_else(|| {
+            "no H.264 encoder works on this machine; `onaird devices` says why each one does not. \
+             Install gstreamer1.0-plugins-ugly (x264enc) for one in software"
+                .into()
+        })
+    }
+
+    fn choose_named(&mut self, wanted: &str) -> Result<&'static Recipe, String> {
+        let names: Vec<_> = RECIPES.iter().map(|recipe| recipe.element).collect();
+        let recipe = encoder::by_name(wanted)
+            .ok_or_else(|| format!("encoder \"{wanted}\" is not known; give \"auto\" or one of {}", names.join(", ")))?;
+        match self.verdict(recipe).fault {
+            None => Ok(recipe),
+            Some(fault) => Err(format!("encoder \"{wanted}\" does not work here ({fault}); give \"auto\" to take one that does")),
+        }
+    }
+
+    /// Tries an encoder, unless its verdict is known.
+    pub fn verdict(&mut self, recipe: &Recipe) -> Verdict {
+        if let Some(known) = self.memory.verdicts.iter().find(|verdict| verdict.element == recipe.element) {
+            return known.clone();
+        }
+        let verdict = Verdict { element: recipe.element.into(), fault: try_out(recipe).err() };
+        self.memory.verdicts.push(verdict.clone());
+        self.remember();
+        verdict
+    }
+
+    fn remember(&self) {
+        let Some(file) = &self.file else { return };
+        let json = serde_json::to_vec_pretty(&self.memory).unwrap_or_default();
+        if let Err(error) = std::fs::write(file, json) {
+            tracing::warn!("cannot keep encoder verdicts in {}: {error}; they are found anew at the next start", file.display());
+        }
+    }
+}
+
+/// The first AAC encoder that is installed.
+pub fn choose_audio() -> Result<&'static AudioRecipe, String> {
+    let installed = |recipe: &&AudioRecipe| gst::ElementFactory::find(recipe.element).is_some();
+    AUDIO_RECIPES
+        .iter()
+        .find(installed)
+        .ok_or_else(|| "no AAC encoder is installed; install gstreamer1.0-libav (avenc_aac)".into())
+}
+
+/// What a verdict depends on.
+fn environment() -> String {
+    let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    format!("{} / {kernel} / onaird {}", gst::version_string(), env!("CARGO_PKG_VERSION"))
+}
+
+/// Encodes ten pictures.
+fn try_out(recipe: &Recipe) -> Result<(), String> {
+    if gst::ElementFactory::find(recipe.element).is_none() {
+        return Err("not installed".into());
+    }
+    let framerate = FrameRate::new(30, 1).ok_or("no frame rate")?;
+    let format = RawFormat { width: 640, height: 360, framerate, pixels: recipe.pixels };
+    let text = format!(
+        "videotestsrc num-buffers=10 ! {} ! {} ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! fakesink name=end",
+        format.program_caps(),
+        recipe.text(Settings { bitrate: BitRate::from_bps(1_000_000), gop: 30 })
+    );
+    let pipeline = gst::parse::launch(&text).map_err(|error| error.to_string())?;
+    let outcome = run_to_end(&pipeline);
+    let _ = pipeline.set_state(gst::State::Null);
+    outcome
+}
+
+fn run_to_end(pipeline: &gst::Element) -> Result<(), String> {
+    let bus = pipeline.bus().ok_or("no bus")?;
+    pipeline.set_state(gst::State::Playing).map_err(|_| first_error(&bus))?;
+    let limit = gst::ClockTime::from_nseconds(LIMIT.as_nanos() as u64);
+    let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
+    let message = bus.timed_pop_filtered(limit, &kinds);
+    match message.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Eos(_)) => Ok(()),
+        Some(gst::MessageView::Error(error)) => Err(error.error().to_string()),
+        _ => Err(format!("gave no picture within {} s", LIMIT.as_secs())),
+    }
+}
+
+fn first_error(bus: &gst::Bus) -> String {
+    let message = bus.pop_filtered(&[gst::MessageType::Error]);
+    match message.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Error(error)) => error.error().to_string(),
+        _ => "its device cannot be opened".into(),
+    }
+}
