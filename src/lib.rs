@@ -30,10 +30,10 @@
 //!
 //! | layer | modules |
 //! | --- | --- |
-//! | 4 | `main`, [`app`], [`demo`] |
+//! | 4 | `main`, [`commands`], [`app`], [`demo`] |
 //! | 3 | rooms: [`capture`], [`program`], [`publish`], [`archive`], [`console`]; [`conductor`], [`notify`] |
-//! | 2 | plumbing: [`media::hub`], [`media::raw`], [`report`], [`tasks`], [`clock`], [`config::store`] |
-//! | 1 | rules: [`backoff`], [`media::interleave`], [`media::flv`], [`config::parse`] |
+//! | 2 | plumbing: [`media::hub`], [`media::raw`], [`media::canvas`], [`report`], [`tasks`], [`clock`], [`config::store`] |
+//! | 1 | rules: [`backoff`], [`media::interleave`], [`media::flv`], [`config::parse`], [`config::url`] |
 //! | 0 | words: [`units`], [`secret`], [`status`], [`control`], [`config`], [`media::packet`] |
 //!
 //! No room imports another; what one room's state means for another is decided in [`conductor`]. Inside a room, pure rules
@@ -53,6 +53,7 @@ pub mod archive;
 pub mod backoff;
 pub mod capture;
 pub mod clock;
+pub mod commands;
 pub mod conductor;
 pub mod config;
 pub mod console;

@@ -32,6 +32,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("media::interleave", 1),
     ("media::flv", 1),
     ("config::parse", 1),
+    ("config::url", 1),
     ("units", 0),
     ("secret", 0),
     ("status", 0),
@@ -143,6 +144,7 @@ fn rules_are_pure() {
         "media::flv",
         "config::parse",
         "config::reader",
+        "config::url",
         "program::sync",
         "program::encoder",
         "capture::recipe",
@@ -157,7 +159,8 @@ fn rules_are_pure() {
         "archive::fmp4",
         "archive::retention",
     ];
-    const SHELL: &[&str] = &["tokio::", "std::fs", "std::net", "std::time::Instant", "SystemTime", "std::thread", "MediaClock", "std::env"];
+    const SHELL: &[&str] =
+        &["tokio::", "std::fs", "std::net", "std::time::Instant", "SystemTime", "std::thread", "MediaClock", "std::env"];
     let sources: BTreeMap<_, _> = sources().into_iter().collect();
     for rule in RULES {
         let path = sources.get(*rule).unwrap_or_else(|| panic!("{rule} is listed as a rule and does not exist"));

@@ -1,11 +1,12 @@
 //! The configuration as types: every knob, its unit and its default, in one place.
 //!
 //! Text becomes these types in [`parse`], once, with all its faults at the same time; afterwards nothing can be wrong but
-//! the world. This room does no I/O of its own: which file is read, and what happens to a bad one, is [`store`].
+//! the world. Nothing here does I/O of its own but [`store`]: which file is read, and what happens to a bad one.
 
 pub mod parse;
 mod reader;
 pub mod store;
+pub mod url;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use crate::secret::Secret;
 use crate::units::{BitRate, ByteSize, FrameRate};
 
-pub use parse::{Fault, parse};
+pub use parse::Fault;
 
 /// The version of the format that this program writes and understands.
 pub const VERSION: i64 = 1;

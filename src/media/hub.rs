@@ -73,6 +73,11 @@ impl Hub {
         self.ring().keyframe_from_behind(|_| true)
     }
 
+    /// Time of the newest packet.
+    pub fn newest_time(&self) -> Option<MediaTime> {
+        self.ring().packets.back().map(|packet| packet.time)
+    }
+
     /// The last keyframe at or before `time` that is still in memory.
     pub fn keyframe_at(&self, time: MediaTime) -> Option<Sequence> {
         self.ring().keyframe_from_behind(|packet| packet.time <= time)
@@ -148,10 +153,15 @@ impl Reader {
             if let Some(item) = self.try_next() {
                 return item;
             }
-            if self.head.changed().await.is_err() {
-                // The hub lives in `self`, so its sender does too.
-                std::future::pending::<()>().await;
-            }
+            self.changed().await;
+        }
+    }
+
+    /// Waits until something has been published since the last [`Reader::try_next`]. Cancel safe.
+    pub async fn changed(&mut self) {
+        if self.head.changed().await.is_err() {
+            // The hub lives in `self`, so its sender does too.
+            std::future::pending::<()>().await;
         }
     }
 
@@ -172,13 +182,28 @@ impl Reader {
         Some(Item::Packet(packet))
     }
 
-    /// Go on at the newest keyframe instead; returns how many packets are left out.
+    /// Go on at the newest keyframe instead, if that lies ahead; returns how many packets are left out.
     pub fn skip_to_newest_keyframe(&mut self) -> u64 {
-        let target = self.hub.newest_keyframe().unwrap_or(self.next).max(self.next);
+        let Some(target) = self.hub.newest_keyframe().filter(|target| *target > self.next) else { return 0 };
         let skipped = target - self.next;
         self.next = target;
         self.want_keyframe = true;
         skipped
+    }
+
+    /// How much time lies between the next packet and the newest one; zero if nothing waits.
+    pub fn lag(&self) -> Duration {
+        let ring = self.hub.ring();
+        let next = ring.packets.get(self.next.saturating_sub(ring.tail) as usize);
+        let newest = ring.packets.back();
+        next.zip(newest).map_or(Duration::ZERO, |(next, newest)| newest.time.since(next.time))
+    }
+
+    /// How many keyframes wait after the next packet: so many GOPs, whole or begun, a skip to the newest leaves out.
+    pub fn keyframes_ahead(&self) -> u64 {
+        let ring = self.hub.ring();
+        let waiting = ring.packets.iter().skip((self.next + 1).saturating_sub(ring.tail) as usize);
+        waiting.filter(|packet| packet.keyframe).count() as u64
     }
 
     /// Go on (or back) to a place in memory.
@@ -204,4 +229,164 @@ impl Reader {
 /// True for a packet at which decoding can start.
 pub fn is_entry(packet: &Packet) -> bool {
     packet.track == Track::Video && packet.keyframe
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::packet::{AudioFormat, Format, VideoFormat};
+    use crate::units::{BitRate, FrameRate};
+
+    fn format() -> Arc<Format> {
+        let video = VideoFormat {
+            width: 16,
+            height: 16,
+            framerate: FrameRate::new(25, 1).unwrap(),
+            bitrate: BitRate::from_bps(1),
+            avcc: Bytes::new(),
+        };
+        Arc::new(Format {
+            video,
+            audio: AudioFormat { rate: 48_000, channels: 2, bitrate: BitRate::from_bps(1), asc: Bytes::new() },
+        })
+    }
+
+    fn packet(index: u64, step_ms: u64, keyframe: bool, size: usize) -> Packet {
+        let (time, duration) = (MediaTime::from_millis(index * step_ms), Duration::from_millis(step_ms));
+        let mut data = vec![0; size.max(8)];
+        data[..8].copy_from_slice(&index.to_be_bytes());
+        Packet { track: Track::Video, time, duration, keyframe, data: data.into(), format: format() }
+    }
+
+    /// Publishes pictures `range`, one each 40 ms, a keyframe each `gop`.
+    fn publish(hub: &Hub, range: std::ops::Range<u64>, gop: u64) {
+        range.for_each(|index| hub.publish(packet(index, 40, index % gop == 0, 8)));
+    }
+
+    fn index(item: Item) -> u64 {
+        match item {
+            Item::Packet(packet) => u64::from_be_bytes(packet.data[..8].try_into().unwrap()),
+            Item::Lost { packets } => panic!("lost {packets}"),
+        }
+    }
+
+    fn rest(reader: &mut Reader) -> Vec<u64> {
+        std::iter::from_fn(|| reader.try_next()).map(index).collect()
+    }
+
+    #[test]
+    fn a_reader_starts_at_the_newest_keyframe_and_gets_all_in_order() {
+        let hub = Hub::new();
+        publish(&hub, 0..130, 50);
+        let mut reader = hub.reader();
+        assert_eq!(rest(&mut reader), Vec::from_iter(100..130));
+        publish(&hub, 130..140, 50);
+        assert_eq!(rest(&mut reader), Vec::from_iter(130..140));
+    }
+
+    #[test]
+    fn an_early_reader_waits_for_the_first_keyframe() {
+        let hub = Hub::new();
+        let mut reader = hub.reader();
+        publish(&hub, 1..60, 50);
+        assert_eq!(rest(&mut reader), Vec::from_iter(50..60));
+    }
+
+    #[test]
+    fn a_lagging_reader_is_told_once_and_resumes_at_a_keyframe() {
+        let hub = Hub::new();
+        publish(&hub, 0..10, 50);
+        let mut reader = hub.reader();
+        assert_eq!(index(reader.try_next().unwrap()), 0);
+        publish(&hub, 10..1000, 50);
+        let Some(Item::Lost { packets }) = reader.try_next() else { panic!("not told") };
+        assert_eq!(packets, 699, "1 to 699: the memory reaches back to 699, the first keyframe in it is 700");
+        assert_eq!(rest(&mut reader), Vec::from_iter(700..1000));
+    }
+
+    #[test]
+    fn the_memory_is_bounded_in_bytes() {
+        let hub = Hub::new();
+        (0..20).for_each(|index| hub.publish(packet(index, 40, index % 5 == 0, MAX_BYTES / 8)));
+        assert!(hub.ring().bytes <= MAX_BYTES && hub.ring().packets.len() == 8);
+        hub.publish(packet(20, 40, true, MAX_BYTES + 1));
+        assert_eq!((hub.ring().bytes, hub.ring().packets.len()), (0, 0), "what alone is too much is not kept");
+    }
+
+    #[test]
+    fn a_skip_goes_forward_to_a_keyframe_or_nowhere() {
+        let hub = Hub::new();
+        publish(&hub, 0..175, 50);
+        let mut reader = hub.reader();
+        reader.seek(0);
+        assert_eq!((index(reader.try_next().unwrap()), reader.keyframes_ahead()), (0, 3));
+        assert_eq!(reader.lag(), Duration::from_millis(173 * 40));
+        assert_eq!(reader.skip_to_newest_keyframe(), 149);
+        assert_eq!((index(reader.try_next().unwrap()), reader.keyframes_ahead()), (150, 0));
+        assert_eq!(reader.skip_to_newest_keyframe(), 0, "inside the newest GOP there is nothing to skip");
+        assert_eq!(rest(&mut reader), Vec::from_iter(151..175));
+        assert_eq!((reader.lag(), reader.keyframes_ahead()), (Duration::ZERO, 0));
+    }
+
+    #[test]
+    fn keyframes_are_found_by_time() {
+        let hub = Hub::new();
+        publish(&hub, 0..130, 50);
+        let at = |millis| hub.keyframe_at(MediaTime::from_millis(millis));
+        assert_eq!([at(0), at(1999), at(2000), at(99_999)], [Some(0), Some(0), Some(50), Some(100)]);
+        assert_eq!(Hub::new().keyframe_at(MediaTime::ZERO), None);
+        assert_eq!(hub.newest_time(), Some(MediaTime::from_millis(129 * 40)));
+    }
+
+    #[tokio::test]
+    async fn waiting_readers_are_woken() {
+        let hub = Hub::new();
+        let mut reader = hub.reader();
+        let waiting = tokio::spawn(async move { index(reader.next().await) });
+        tokio::task::yield_now().await;
+        publish(&hub, 0..1, 50);
+        assert_eq!(waiting.await.unwrap(), 0);
+    }
+
+    proptest! {
+        /// Whatever a reader does and however late it is: order, keyframe after every gap, bounds.
+        #[test]
+        fn readers_see_order_and_enter_at_keyframes(
+            gop in 1u64..400,
+            actions in prop::collection::vec((1u64..500, 0usize..400, any::<bool>()), 1..20),
+        ) {
+            let hub = Hub::new();
+            let mut reader = hub.reader();
+            let (mut published, mut last, mut gap) = (0, None, true);
+            for (more, reads, skip) in actions {
+                publish(&hub, published..published + more, gop);
+                published += more;
+                prop_assert!(hub.ring().packets.len() <= 301, "12 s at 25 per second");
+                if skip && reader.skip_to_newest_keyframe() > 0 {
+                    gap = true;
+                }
+                for _ in 0..reads {
+                    match reader.try_next() {
+                        Some(Item::Packet(packet)) => {
+                            let sequence = reader.position() - 1;
+                            prop_assert!(last.is_none_or(|last| sequence > last));
+                            prop_assert!(packet.keyframe || (!gap && Some(sequence - 1) == last));
+                            prop_assert_eq!(packet.time, MediaTime::from_millis(40 * sequence));
+                            (last, gap) = (Some(sequence), false);
+                        }
+                        Some(Item::Lost { packets }) => {
+                            prop_assert!(packets > 0);
+                            prop_assert!(!matches!(reader.try_next(), Some(Item::Lost { .. })), "told twice");
+                            reader.seek(reader.position().saturating_sub(1).max(last.map_or(0, |last| last + 1)));
+                            gap = true;
+                        }
+                        None => break,
+                    }
+                }
+            }
+        }
+    }
 }

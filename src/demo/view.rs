@@ -1,0 +1,4 @@
+//! stub
+pub fn lines(status: &crate::status::Status) -> Vec<String> {
+    vec![format!("{status:?}")]
+}

@@ -1,0 +1,129 @@
+//! A leg's face: its part of the status and its events. It keeps the figures and finds the words, and decides nothing.
+//!
+//! Figures that change all the time are written when the caller says so, at most a few times a second; changes of state are
+//! written at once. Neither a stream key nor a server's unfiltered text gets here.
+
+use std::time::Duration;
+
+use super::PublishError;
+use super::failover::{Action, Outcome};
+use super::health::Health;
+use crate::clock::MediaClock;
+use crate::config::Origin;
+use crate::report::{Events, Report};
+use crate::status::{self, LegState};
+use crate::units::MediaTime;
+
+pub struct View {
+    figures: status::Leg,
+    since: MediaTime,
+    report: Report<status::Leg>,
+    events: Events,
+    clock: MediaClock,
+    origins: Vec<Told>,
+    /// The origin that the leg was live on last; before that, the preferred one.
+    home: usize,
+    been_live: bool,
+}
+
+/// What has been told of an origin.
+struct Told {
+    name: String,
+    /// The last failure that became an event, so that the same one is not told every 30 s.
+    failure: Option<String>,
+}
+
+impl View {
+    pub fn new(name: &str, origins: &[Origin], report: Report<status::Leg>, events: Events, clock: MediaClock) -> Self {
+        let origins = origins.iter().map(|origin| Told { name: origin.url.to_string(), failure: None }).collect();
+        let figures = status::Leg { name: name.to_owned(), ..status::Leg::default() };
+        let since = clock.now();
+        Self { figures, since, report, events, clock, origins, home: 0, been_live: false }
+    }
+
+    pub fn off(&mut self) {
+        self.enter(LegState::Off);
+    }
+
+    pub fn connecting(&mut self, origin: usize) {
+        self.figures.origin.clone_from(&self.origins[origin].name);
+        self.enter(LegState::Connecting);
+    }
+
+    /// Waiting for an origin's hold to end.
+    pub fn waiting(&mut self, last: Outcome) {
+        self.enter(if last == Outcome::Failed { LegState::Waiting } else { LegState::Rejected });
+    }
+
+    /// Media has been taken by `origin`.
+    pub fn live(&mut self, origin: usize) {
+        self.figures.failovers += u64::from(origin != self.home);
+        self.figures.reconnects += u64::from(self.been_live);
+        (self.home, self.been_live) = (origin, true);
+        self.origins[origin].failure = None;
+        self.events.add(format!("leg {}: live on {}", self.figures.name, self.origins[origin].name));
+        self.enter(LegState::Live);
+    }
+
+    /// A connection could not be had or was lost; `next` is what will be done about it.
+    pub fn failed(&mut self, origin: usize, error: &PublishError, next: Action) {
+        let was_live = self.figures.state == LegState::Live;
+        let verb = if was_live { "lost " } else { "" };
+        let told = &mut self.origins[origin];
+        let failure = format!("{verb}{}: {error}", told.name);
+        let is_news = was_live || told.failure.as_ref() != Some(&failure);
+        told.failure = Some(failure.clone());
+        let text = format!("{failure}; {}", self.intention(origin, next));
+        match is_news {
+            true => self.events.add(format!("leg {}: {text}", self.figures.name)),
+            false => tracing::debug!("leg {}: {text}", self.figures.name),
+        }
+        self.figures.last_error = Some(text);
+        self.publish();
+    }
+
+    pub fn dropped(&mut self, gops: u64) {
+        self.figures.dropped_gops += gops;
+        tracing::warn!("leg {}: {gops} GOPs left out, {} is too slow", self.figures.name, self.figures.origin);
+    }
+
+    pub fn sent(&mut self, bytes: usize) {
+        self.figures.sent_bytes += bytes as u64;
+    }
+
+    pub fn measured(&mut self, health: &Health, queue: Duration) {
+        let truth = health.truth();
+        self.figures.bitrate_bps = health.bitrate_bps();
+        self.figures.queue_ms = queue.as_millis() as u64;
+        self.figures.rtt_ms = Some(truth.rtt.as_micros() as f64 / 1000.0);
+        self.figures.unacked_bytes = truth.unacked_bytes;
+        self.figures.taken = health.is_taken(self.clock.now());
+        self.publish();
+    }
+
+    pub fn publish(&mut self) {
+        self.figures.since_s = self.clock.now().since(self.since).as_secs();
+        self.report.update(|leg| leg.clone_from(&self.figures));
+    }
+
+    fn enter(&mut self, state: LegState) {
+        if self.figures.state != state {
+            self.since = self.clock.now();
+        }
+        self.figures.state = state;
+        if state != LegState::Live {
+            self.figures.taken = false;
+            self.figures.rtt_ms = None;
+            (self.figures.bitrate_bps, self.figures.queue_ms, self.figures.unacked_bytes) = (0, 0, 0);
+        }
+        self.publish();
+    }
+
+    fn intention(&self, origin: usize, next: Action) -> String {
+        match next {
+            Action::Try(next) if next == origin => "trying again at once".to_owned(),
+            Action::Try(next) => format!("trying {} at once", self.origins[next].name),
+            Action::WaitUntil(time) => format!("next try in {:.1} s", time.since(self.clock.now()).as_secs_f64()),
+        }
+    }
+}
