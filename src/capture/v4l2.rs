@@ -10,6 +10,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoff;
 use crate::capture::sink::{self, Counter, Running, Said};
 use crate::capture::{Error, Port, RETRY_FIRST, RETRY_LONGEST, recipe, signal};
 use crate::status::Signal;
@@ -49,20 +50,21 @@ async fn keep_sound(name: Option<&str>, port: &Port) {
 }
 
 /// The pause between two lives; it grows while they are short.
-struct Rest(Duration);
+struct Rest(Backoff);
 
 impl Default for Rest {
     fn default() -> Self {
-        Self(RETRY_FIRST)
+        Self(const { Backoff::new(RETRY_FIRST, RETRY_LONGEST).expect("base below cap") })
     }
 }
 
 impl Rest {
     async fn after(&mut self, born: MediaTime, error: &Error, port: &Port) {
         port.fault(&error.to_string());
-        let long = port.clock.now().since(born) > 5 * STALL;
-        self.0 = if long { RETRY_FIRST } else { (self.0 * 2).min(RETRY_LONGEST) };
-        tokio::time::sleep(self.0).await;
+        if port.clock.now().since(born) > 5 * STALL {
+            self.0.reset();
+        }
+        tokio::time::sleep(self.0.next(fastrand::f64())).await;
     }
 }
 

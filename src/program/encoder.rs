@@ -146,12 +146,10 @@ impl AudioRecipe {
     }
 }
 
-/// In order of preference. All take bit/s.
+/// In order of preference; all take bit/s. The primings were measured by the onset of a tone, encoded and decoded again.
 pub const AUDIO_RECIPES: &[AudioRecipe] = &[
-    AudioRecipe { element: "fdkaacenc", priming: 0, text: |rate| format!("fdkaacenc bitrate={}", rate.bps()) },
-    AudioRecipe { element: "avenc_aac", priming: 0, text: |rate| format!("avenc_aac bitrate={}", rate.bps()) },
-    AudioRecipe { element: "voaacenc", priming: 0, text: |rate| format!("voaacenc bitrate={}", rate.bps()) },
-    AudioRecipe { element: "faac", priming: 0, text: |rate| format!("faac bitrate={}", rate.bps()) },
+    AudioRecipe { element: "avenc_aac", priming: 1024, text: |rate| format!("avenc_aac bitrate={}", rate.bps()) },
+    AudioRecipe { element: "voaacenc", priming: 1600, text: |rate| format!("voaacenc bitrate={}", rate.bps()) },
 ];
 
 #[cfg(test)]

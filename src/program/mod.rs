@@ -16,6 +16,7 @@ pub mod sync;
 pub mod ticker;
 pub mod trial;
 
+use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,7 +101,7 @@ pub async fn run(setup: Setup, channels: Vec<Channel>, currents: Currents, stop:
     let desk = Desk::default();
     let mut ticking = start_ticker(&setup, &channels, &clock, &events, pipeline.clone(), desk.clone(), stop.clone())?;
     let selected = setup.config.input.clone();
-    let mut room = Room { setup, channels, pipeline, desk, report, events, selected, commands };
+    let mut room = Room { setup, channels, pipeline, desk, report, events, selected, commands, peaks: VecDeque::new() };
     room.introduce();
     let mut interval = tokio::time::interval(REPORT_INTERVAL);
     loop {
@@ -151,6 +152,8 @@ struct Room {
     events: Events,
     selected: String,
     commands: mpsc::Receiver<Request>,
+    /// Peaks of the last second, one entry per report.
+    peaks: VecDeque<[u16; CHANNELS]>,
 }
 
 impl Room {
@@ -203,9 +206,10 @@ impl Room {
         Ok(format!("video bit rate {bitrate}"))
     }
 
-    fn report_figures(&self) {
+    fn report_figures(&mut self) {
         let Figures { input, shows, frames, repeated, dropped, peaks } = self.desk.figures();
         let packets = self.pipeline.packets();
+        let loudest = self.loudest(peaks);
         self.report.update(|program| {
             program.input = input;
             program.shows = shows;
@@ -213,10 +217,21 @@ impl Room {
             program.frames_repeated = repeated;
             program.frames_dropped = dropped;
             program.packets = packets;
-            program.audio_dbfs = Vec::from(peaks.map(dbfs));
+            program.audio_dbfs = Vec::from(loudest.map(dbfs));
         });
     }
+
+    fn loudest(&mut self, peaks: [u16; CHANNELS]) -> [u16; CHANNELS] {
+        self.peaks.push_back(peaks);
+        if self.peaks.len() > REPORTS_PER_SECOND {
+            self.peaks.pop_front();
+        }
+        std::array::from_fn(|channel| self.peaks.iter().map(|peaks| peaks[channel]).max().unwrap_or_default())
+    }
 }
+
+/// Reports in one second.
+const REPORTS_PER_SECOND: usize = 4;
 
 /// A sample's size in dBFS, rounded to tenths; -100 for silence.
 fn dbfs(peak: u16) -> f64 {

@@ -247,6 +247,7 @@ impl Outlet {
         let (nanos, duration) = match track {
             Track::Video => (running, self.frame_nanos),
             Track::Audio => {
+                // The encoder's first samples are its own; without this, sound would come late by them.
                 let priming = sample_time(u64::from(self.priming)).nanos();
                 (running.checked_sub(priming)?, sample_time(u64::from(AAC_FRAME_SAMPLES)).nanos())
             }
