@@ -9,7 +9,8 @@
 //!
 //! A file that cannot be read is reported by name and left out; while none can be read, the list is tried again with a pause.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use crate::capture::sink::Said;
 use crate::capture::{Port, RETRY_LONGEST};
 use crate::control::{Command, Request};
 use crate::status::Signal;
+use crate::units::MediaTime;
 
 /// How long a file may show nothing at all before it counts as unreadable.
 const STALL: Duration = Duration::from_secs(5);
@@ -54,16 +56,16 @@ impl Playlist {
 }
 
 pub async fn run(playlist: Playlist, port: Port, mut orders: mpsc::Receiver<Request>, stop: CancellationToken) {
-    let mut player = Player { playlist, port, ready: None, rolling: None, wanted: false, faults: 0 };
-    player.cue().await;
+    let mut player = Player::new(playlist, port);
+    player.cue();
     let mut interval = tokio::time::interval(Duration::from_millis(500));
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            Some(request) = orders.recv() => player.obey(request).await,
-            said = heard(&mut player.rolling) => player.next_clip(said).await,
-            said = heard(&mut player.ready) => player.replace_ready(said).await,
-            _ = interval.tick() => player.look().await,
+            Some(request) = orders.recv() => player.obey(request),
+            said = heard(&mut player.rolling) => player.next_clip(said),
+            said = heard(&mut player.ready) => player.replace_ready(said),
+            _ = interval.tick() => player.look(),
         }
     }
 }
@@ -73,7 +75,7 @@ struct Deck {
     path: PathBuf,
     clip: Clip,
     count: u64,
-    news: crate::units::MediaTime,
+    news: MediaTime,
 }
 
 struct Player {
@@ -86,6 +88,10 @@ struct Player {
     wanted: bool,
     /// Files in a row that could not be played.
     faults: usize,
+    /// Nothing is opened before this time.
+    rest_until: MediaTime,
+    /// Files whose fault was said already.
+    reported: HashSet<PathBuf>,
 }
 
 /// What a deck's clip says; for ever silent without one.
@@ -100,14 +106,19 @@ async fn heard(deck: &mut Option<Deck>) -> Said {
 }
 
 impl Player {
-    async fn obey(&mut self, request: Request) {
+    fn new(playlist: Playlist, port: Port) -> Self {
+        let (rest_until, reported) = (MediaTime::ZERO, HashSet::new());
+        Self { playlist, port, ready: None, rolling: None, wanted: false, faults: 0, rest_until, reported }
+    }
+
+    fn obey(&mut self, request: Request) {
         let reply = match request.command {
             Command::Roll { .. } => {
                 self.roll();
                 Ok("rolling".into())
             }
             Command::Cue { .. } => {
-                self.cue().await;
+                self.cue();
                 Ok("cued".into())
             }
             _ => Err("an input can only be rolled or cued".into()),
@@ -116,12 +127,12 @@ impl Player {
     }
 
     /// Back to the first picture of the first file.
-    async fn cue(&mut self) {
+    fn cue(&mut self) {
         self.rolling = None;
         self.ready = None;
         self.port.feed.clear();
         self.playlist.rewind();
-        self.load_ready().await;
+        self.load_ready();
         self.set_wanted(false);
     }
 
@@ -147,51 +158,50 @@ impl Player {
         self.port.report.update(|input| input.rolling = wanted);
     }
 
-    async fn load_ready(&mut self) {
-        if self.faults > 0 && self.faults.is_multiple_of(self.playlist.paths.len()) {
-            tokio::time::sleep(RETRY_LONGEST).await;
+    /// Makes the next file ready, unless a whole round of them has just failed.
+    fn load_ready(&mut self) {
+        let now = self.port.clock.now();
+        if now < self.rest_until {
+            return;
         }
         let Some(path) = self.playlist.advance() else { return };
         match Clip::cue(&path, &self.port) {
-            Ok(clip) => {
-                let news = self.port.clock.now();
-                self.ready = Some(Deck { path, clip, count: 0, news });
-            }
+            Ok(clip) => self.ready = Some(Deck { path, clip, count: 0, news: now }),
             Err(fault) => self.fault(&path, &fault),
         }
     }
 
     /// The clip on air has ended or failed.
-    async fn next_clip(&mut self, said: Said) {
+    fn next_clip(&mut self, said: Said) {
         if let (Said::Fault(fault), Some(deck)) = (&said, &self.rolling) {
             let path = deck.path.clone();
             self.fault(&path, fault);
         }
         self.rolling = None;
         self.start_ready();
-        self.load_ready().await;
+        self.load_ready();
     }
 
     /// The clip that waits cannot be played, or is so short that it has ended while waiting.
-    async fn replace_ready(&mut self, said: Said) {
+    fn replace_ready(&mut self, said: Said) {
         let Some(deck) = self.ready.take() else { return };
         match said {
             Said::Fault(fault) => self.fault(&deck.path, &fault),
             Said::Ended => self.fault(&deck.path, "there is nothing in it to play"),
         }
-        self.load_ready().await;
+        self.load_ready();
         if self.rolling.is_none() && self.wanted {
             self.start_ready();
-            self.load_ready().await;
+            self.load_ready();
         }
     }
 
     /// Progress, for the status and against files that stall.
-    async fn look(&mut self) {
+    fn look(&mut self) {
         let now = self.port.clock.now();
         let Some(deck) = &mut self.rolling else {
             if self.ready.is_none() {
-                self.load_ready().await;
+                self.load_ready();
             }
             if self.wanted {
                 self.start_ready();
@@ -203,23 +213,31 @@ impl Player {
             (deck.count, deck.news) = (count, now);
             self.faults = 0;
             let mode = deck.clip.mode();
+            let mended = self.reported.remove(&deck.path);
+            let all_well = mended && self.reported.is_empty();
             self.port.report.update(|input| {
+                if all_well {
+                    input.last_error = None;
+                }
                 input.signal = Signal::Locked;
                 input.mode = mode.unwrap_or_default();
             });
         } else if now.since(deck.news) > STALL {
-            self.next_clip(Said::Fault(format!("nothing came out of it for {} s", STALL.as_secs()))).await;
+            self.next_clip(Said::Fault(format!("nothing came out of it for {} s", STALL.as_secs())));
         } else if self.ready.is_none() {
-            self.load_ready().await;
+            self.load_ready();
         }
     }
 
-    fn fault(&mut self, path: &std::path::Path, fault: &str) {
+    fn fault(&mut self, path: &Path, fault: &str) {
         self.faults += 1;
-        let text = format!("{} cannot be played ({fault}); the next file is taken. Replace or remove it", path.display());
-        self.port.fault(&text);
-        if self.faults >= self.playlist.paths.len() {
+        if self.faults.is_multiple_of(self.playlist.paths.len()) {
+            self.rest_until = self.port.clock.now() + RETRY_LONGEST;
             self.port.report.update(|input| input.signal = Signal::NoSignal);
+        }
+        let text = format!("{} cannot be played ({fault}); the next file is taken", path.display());
+        if self.reported.insert(path.into()) {
+            self.port.fault(&text);
         }
     }
 }

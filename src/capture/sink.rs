@@ -101,7 +101,12 @@ pub struct Running(pub gst::Pipeline);
 impl Running {
     pub fn parse(text: &str) -> Result<Self, String> {
         let element = gst::parse::launch(text).map_err(|error| error.to_string())?;
-        element.downcast().map(Self).map_err(|_| "not a pipeline".into())
+        // A single element comes as it is.
+        let pipeline = element.downcast().or_else(|element| {
+            let pipeline = gst::Pipeline::new();
+            pipeline.add(&element).map(|()| pipeline)
+        });
+        pipeline.map(Self).map_err(|error| error.to_string())
     }
 
     pub fn element<T: IsA<gst::Element>>(&self, name: &str) -> Option<T> {

@@ -61,6 +61,7 @@ pub fn load(places: &Places) -> Result<Loaded, Vec<String>> {
 /// Reads `path`; relative paths in it are relative to the folder of `home`.
 fn read(path: &Path, home: &Path) -> Result<Parsed, Vec<String>> {
     let text = fs::read_to_string(path).map_err(|error| vec![unreadable(path, &error)])?;
+    let home = std::path::absolute(home).map_err(|error| vec![unreadable(home, &error)])?;
     let base = home.parent().unwrap_or(Path::new("/"));
     let surroundings = Surroundings { base, read: &|path| fs::read_to_string(path) };
     let named = |faults: Vec<crate::config::Fault>| faults.iter().map(|fault| format!("{}:{fault}", path.display())).collect();

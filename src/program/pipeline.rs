@@ -21,8 +21,8 @@ use crate::media::raw::{CHANNELS, RawFormat, SAMPLE_RATE, sample_time};
 use crate::program::encoder::{AudioRecipe, Knob, Recipe, Settings};
 use crate::units::{BitRate, MediaTime};
 
-/// Raw pictures that may wait for the encoder.
-const MAX_WAITING: u64 = 8;
+/// Raw pictures that may wait for an encoder which the machine kept from its work: about a second of them.
+const MAX_WAITING: u64 = 30;
 
 /// Everything that the pipeline is made from.
 pub struct Plan {
