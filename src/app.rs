@@ -158,8 +158,9 @@ impl House {
 
     fn open_archive(&mut self) {
         let report = Report::new(&self.status, |status| &mut status.archive);
-        let task = archive::run(self.config.archive.clone(), self.hub.clone(), report, self.events.clone(), self.stop.clone());
-        self.tasks.spawn("archive", endless(task));
+        let (hub, clock, events) = (self.hub.clone(), self.clock.clone(), self.events.clone());
+        let task = archive::run(self.config.archive.clone(), hub, clock, report, events, self.stop.clone());
+        self.tasks.spawn("archive", task);
     }
 
     /// Every room finishes what it does; those that cannot are left behind by name.
