@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # PID 1 of the initramfs: puts the guest's root together and hands over to systemd.
 /bin/busybox mkdir -p /proc /sys /dev /lower /layer /rw /root
 /bin/busybox --install -s /bin
@@ -46,11 +47,9 @@ mount9p out out cache=none
 ip link set lo up
 ip link set eth0 up && ip addr add 10.0.2.15/24 dev eth0 || echo "bench: no network"
 
-install -m 755 /bench/run usr/bin/onaird-bench-run
-install -m 644 /bench/bench.target /bench/bench.service etc/systemd/system/
+cp /bench/run usr/bin/onaird-bench-run
+cp /bench/bench.target /bench/bench.service etc/systemd/system/
 if [ -x out/prepare ]; then
   chroot . /out/prepare >out/prepare.log 2>&1 || { cat out/prepare.log >out/log; echo 1 >out/rc; halt "the prepare script failed"; }
 fi
-read -r uptime rest </root/proc/uptime
-echo "bench: root ready at $uptime s $rest" >/dev/null
 exec switch_root /root /lib/systemd/systemd

@@ -18,6 +18,7 @@
 # Env: ONAIRD_VM_CACHE (default target/vm) is filled at the first use (about 80 MB download, once per kernel version) and may be
 #      deleted at any time. Wants root, since the guest reads all of the host's / through it.
 set -euo pipefail
+export LC_ALL=C # the answers of apt are read below
 
 here=$(dirname "$(readlink -f "$0")")
 cache=${ONAIRD_VM_CACHE:-$(readlink -f "$here/../..")/target/vm}
@@ -172,9 +173,10 @@ stop_children() {
 boot() {
   local shares
   share() { printf '%s\n' -fsdev "local,id=$1,path=$2,security_model=none$3" -device "virtio-9p-pci,fsdev=$1,mount_tag=$1"; }
+  # shellcheck disable=SC2054 # the commas are QEMU's
   local machine=(
     # Nehalem has what the media libraries can use without the AVX that is slow to emulate.
-    -M q35 -accel "tcg,thread=multi,tb-size=512" -cpu Nehalem -smp 2 -m "$memory"
+    -M q35,sata=off -accel "tcg,thread=multi,tb-size=512" -cpu Nehalem -smp 2 -m "$memory"
     -nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console.log"
     -kernel "$cache/layer/boot/vmlinuz-$kernel" -initrd "$cache/initramfs.gz"
     -device virtio-rng-pci
