@@ -11,12 +11,6 @@ use crate::console::client::{self, Answer};
 use crate::program::trial::Trials;
 use crate::{app, capture, demo, program};
 
-/// The user's configuration on a box.
-pub const USER_CONFIG: &str = "/etc/onaird/onaird.toml";
-
-/// The one that the image brings along.
-pub const FACTORY_CONFIG: &str = "/usr/share/onaird/factory.toml";
-
 /// EX_CONFIG of sysexits.h: systemd must not try again.
 const EX_CONFIG: u8 = 78;
 
@@ -33,7 +27,7 @@ pub fn run(config: PathBuf, socket: PathBuf) -> ExitCode {
     // systemd's StateDirectory=; without it, nothing is remembered.
     let state = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
     let last_good = state.as_ref().map(|state| state.join("last-good.toml"));
-    let factory = std::env::var_os("ONAIRD_FACTORY_CONFIG").map_or_else(|| FACTORY_CONFIG.into(), PathBuf::from);
+    let factory = std::env::var_os("ONAIRD_FACTORY_CONFIG").map_or_else(|| store::FACTORY.into(), PathBuf::from);
     let loaded = match store::load(&store::Places { user: config, last_good, factory }) {
         Ok(loaded) => loaded,
         Err(faults) => {
@@ -42,11 +36,11 @@ pub fn run(config: PathBuf, socket: PathBuf) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    report(with_runtime(|| app::run(loaded.config, app::Places { socket, state }, loaded.remarks)))
+    report(with_runtime(|| app::run(loaded.config, app::Places { socket, state }, loaded.reports)))
 }
 
 pub fn check(config: PathBuf) -> ExitCode {
-    let faults = store::check(&config);
+    let faults = store::check(&config).map_or_else(|faults| faults, |checked| checked.warnings);
     faults.iter().for_each(|fault| println!("{fault}"));
     if faults.is_empty() {
         println!("{}: no faults", config.display());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use onaird::config::store;
 use onaird::{commands, demo};
 
 #[derive(Parser)]
@@ -23,12 +24,12 @@ struct Arguments {
 enum Verb {
     /// The daemon.
     Run {
-        #[arg(long, default_value = commands::USER_CONFIG)]
+        #[arg(long, default_value = store::USER)]
         config: PathBuf,
     },
     /// All that is wrong with a configuration, as FILE:LINE: text.
     Check {
-        #[arg(long, default_value = commands::USER_CONFIG)]
+        #[arg(long, default_value = store::USER)]
         config: PathBuf,
     },
     /// The running daemon's state.

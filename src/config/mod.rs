@@ -1,12 +1,15 @@
 //! The configuration as types: every knob, its unit and its default, in one place.
 //!
-//! Text becomes these types in [`parse`], once, with all its faults at the same time; afterwards nothing can be wrong but
-//! the world. Nothing here does I/O of its own but [`store`]: which file is read, and what happens to a bad one.
+//! Text becomes these types in [`mod@parse`], once, with all its faults at the same time; afterwards nothing can be wrong but
+//! the world. This room does no I/O of its own: which file is read, and what happens to a bad one, is [`store`].
 
+mod fault;
+mod legs;
 pub mod parse;
 mod reader;
 pub mod store;
-pub mod url;
+mod url;
+mod values;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +17,8 @@ use std::time::Duration;
 use crate::secret::Secret;
 use crate::units::{BitRate, ByteSize, FrameRate};
 
-pub use parse::Fault;
+pub use fault::Fault;
+pub use parse::{Parsed, parse};
 
 /// The version of the format that this program writes and understands.
 pub const VERSION: i64 = 1;
@@ -43,7 +47,7 @@ pub struct Program {
     pub framerate: FrameRate,
     /// Default 4M.
     pub video_bitrate: BitRate,
-    /// Where congestion may push the bit rate at most. Default 500k.
+    /// Where congestion may push the bit rate at most. Default 500k, or `video_bitrate` if that is less.
     pub min_video_bitrate: BitRate,
     /// Seconds from one IDR keyframe to the next. Default 2.
     pub keyframe_interval: Duration,

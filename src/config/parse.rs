@@ -1,474 +1,591 @@
-//! Text to [`Config`], or everything that is wrong with it at once. Pure: files that the text names are read by the caller's hand.
+//! Text to [`Config`]: the format's sections, keys, defaults and rules, as a table that can be read.
 //!
-//! Unknown keys are faults, since a misspelt key that is ignored is found out on air; only a file of a newer version than
-//! ours may hold keys that we do not know, and gets warnings.
+//! All faults are found at the same time, each with its line. Nothing here opens a file: what the configuration refers to is
+//! asked of [`Files`], so that the same text and the same answers always give the same result. A stream key never becomes
+//! part of a fault.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use toml::de::DeTable;
+use super::fault::{self, Fault, Findings};
+use super::legs;
+use super::reader::Section;
+use super::values::*;
+use super::{Archive, Config, Device, Input, InputKind, Program, VERSION};
+use crate::units::{BitRate, ByteSize, FrameRate};
 
-use crate::config::reader::{Faults, Table};
-use crate::config::{Archive, Config, Device, Input, InputKind, Leg, Origin, Program, VERSION, url};
-use crate::secret::Secret;
-use crate::units::{BitRate, ByteSize, FrameRate, parse_duration};
-
-/// One thing that is wrong with a configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// From 1.
-    pub line: usize,
-    /// What is wrong and what to write instead.
-    pub text: String,
+/// Sections and keys of the format that this version does not implement yet, by the section they belong to.
+mod later {
+    pub const TOP: &[&str] = &["panel", "console", "update", "metrics", "profile"];
+    pub const INPUT: &[&str] = &["edid", "pattern", "delay"];
+    pub const ARCHIVE: &[&str] = &["upload"];
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.line, self.text)
-    }
+const THIRTY: FrameRate = FrameRate::new(30, 1).expect("30 lies within 1 and 240");
+
+/// The kinds of input, each with the keys that it alone has.
+const KINDS: [(&str, &[&str]); 3] = [("v4l2", &["device", "audio"]), ("file", &["paths", "loop"]), ("test", &[])];
+
+/// What a configuration refers to outside its own text.
+pub trait Files {
+    /// The text of a small file, or why there is none.
+    fn text(&self, path: &Path) -> Result<String, String>;
+
+    /// Whether a file is there and can be read, or why not.
+    fn readable(&self, path: &Path) -> Result<(), String>;
 }
 
-/// A usable configuration and what else is to be said of it.
-#[derive(Clone)]
+/// A configuration that can be used.
 pub struct Parsed {
     pub config: Config,
-    /// Does not keep it from being used.
+    /// What is wrong but can be lived with: a file that may appear later, a key of a newer version.
     pub warnings: Vec<Fault>,
-    /// Files that it names and that should be there.
-    pub files: Vec<NamedFile>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedFile {
-    pub line: usize,
-    pub path: PathBuf,
+/// Text to types, or all that is wrong with it, as if every file were there but none with a stream key in it.
+pub fn parse(text: &str) -> Result<Parsed, Vec<Fault>> {
+    struct Nowhere;
+    impl Files for Nowhere {
+        fn text(&self, _: &Path) -> Result<String, String> {
+            Err("a text that stands alone has no files".into())
+        }
+        fn readable(&self, _: &Path) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    parse_with(text, Path::new(""), &Nowhere)
 }
 
-/// What the text may refer to.
-pub struct Surroundings<'a> {
-    /// Relative paths are relative to this folder.
-    pub base: &'a Path,
-    /// Reads a key file.
-    pub read: &'a dyn Fn(&Path) -> io::Result<String>,
+/// Text to types, or all that is wrong with it; relative paths start at `folder`.
+pub fn parse_with(text: &str, folder: &Path, files: &dyn Files) -> Result<Parsed, Vec<Fault>> {
+    let mut blanked = String::new();
+    let (table, findings) = fault::read_syntax(text, &mut blanked);
+    let config = config(Section::top(&table, &findings), &Around { folder, files });
+    findings.verdict().map(|warnings| Parsed { config, warnings })
 }
 
-/// Keys that the contract names for rooms to come.
-const LATER_SECTIONS: &[&str] = &["panel", "console", "update", "metrics", "profile"];
-const LATER_LEG: &[&str] = &["interface", "policy", "failback", "resume", "warm", "timestamps"];
-const LATER_ORIGIN: &[&str] = &["weight", "verify", "ca_file"];
-const LATER_INPUT: &[&str] = &["edid", "pattern", "delay"];
-
-/// Reads a configuration.
-pub fn parse(text: &str, surroundings: &Surroundings<'_>) -> Result<Parsed, Vec<Fault>> {
-    let mut faults = Faults::new(text);
-    let (document, syntax) = DeTable::parse_recoverable(text);
-    for error in &syntax {
-        let line = faults.line_of(error.span().map_or(0, |span| span.start));
-        faults.add(line, format!("this is not TOML: {}", error.message()));
-    }
-    if !syntax.is_empty() {
-        return Err(sorted(faults));
-    }
-    let mut root = Table::new("at the top", 1, Some(document.get_ref()));
-    let newer = version(&mut root, &mut faults);
-    let mut reading = Reading { surroundings, files: vec![], unknown: Faults::new(text) };
-    let config = reading.config(&mut root, &mut faults);
-    root.finish(LATER_SECTIONS, &mut reading.unknown);
-    let mut warnings = Vec::new();
-    match newer {
-        true => warnings = sorted(reading.unknown),
-        false => faults.list.extend(reading.unknown.list),
-    }
-    if !faults.list.is_empty() {
-        return Err(sorted(faults));
-    }
-    Ok(Parsed { config, warnings, files: reading.files })
+/// Where the text stands.
+pub(super) struct Around<'a> {
+    folder: &'a Path,
+    pub(super) files: &'a dyn Files,
 }
 
-fn sorted(mut faults: Faults<'_>) -> Vec<Fault> {
-    faults.list.sort_by_key(|fault| fault.line);
-    faults.list
-}
-
-/// True if the file is of a newer version than this program.
-fn version(root: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> bool {
-    if !root.has("version") {
-        faults.add(1, format!("the file must begin with `version = {VERSION}`"));
-    }
-    let version = root.number("version", 1.0..=1e9, faults);
-    version.is_some_and(|version| version > VERSION as f64)
-}
-
-/// What is gathered on the way.
-struct Reading<'a> {
-    surroundings: &'a Surroundings<'a>,
-    files: Vec<NamedFile>,
-    unknown: Faults<'a>,
-}
-
-/// An origin's place in the file, to find two that are the same.
-struct OriginPlace {
-    line: usize,
-    leg: String,
-    target: String,
-}
-
-impl Reading<'_> {
-    fn config(&mut self, root: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Config {
-        let device = self.device(&mut root.table("device", faults), faults);
-        let inputs = self.inputs(root, faults);
-        let program = self.program(&mut root.table("program", faults), &inputs, faults);
-        let archive = self.archive(&mut root.table("archive", faults), faults);
-        let legs = self.legs(root, faults);
-        Config { device, program, inputs, archive, legs }
+impl Around<'_> {
+    pub(super) fn path(&self, text: String) -> PathBuf {
+        self.folder.join(text)
     }
 
-    fn device(&mut self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Device {
-        let name = table.text("name", faults).unwrap_or_else(|| "onair".into());
-        table.finish(&[], &mut self.unknown);
-        Device { name }
-    }
-
-    fn program(&mut self, table: &mut Table<'_, '_>, inputs: &[Input], faults: &mut Faults<'_>) -> Program {
-        let program = Program {
-            width: even(table, "width", 1280, 4096, faults),
-            height: even(table, "height", 720, 2304, faults),
-            framerate: table.quantity("framerate", default_framerate(), faults),
-            video_bitrate: table.quantity("video_bitrate", BitRate::from_bps(4_000_000), faults),
-            min_video_bitrate: table.quantity("min_video_bitrate", BitRate::from_bps(500_000), faults),
-            keyframe_interval: seconds(table, "keyframe_interval", 2.0, 0.2..=10.0, faults),
-            latency: duration(table, "latency", 200, 20..=2000, faults),
-            encoder: table.text("encoder", faults).unwrap_or_else(|| "auto".into()),
-            audio_bitrate: table.quantity("audio_bitrate", BitRate::from_bps(128_000), faults),
-            input: self.first_input(table, inputs, faults),
-            slate: self.file(table, "slate", faults),
-        };
-        if program.min_video_bitrate > program.video_bitrate {
-            let line = table.line_of("min_video_bitrate", faults);
-            faults.add(line, "[program]: `min_video_bitrate` is above `video_bitrate`; lower it");
+    /// A file that the box can do without, but that somebody counts on.
+    fn expect(&self, findings: &Findings, line: usize, key: &str, path: &Path) {
+        if let Err(reason) = self.files.readable(path) {
+            let text = format!("`{key}`: {} cannot be read ({reason}); put the file there or correct the path", path.display());
+            findings.warn(line, text);
         }
-        table.finish(&[], &mut self.unknown);
-        program
-    }
-
-    fn first_input(&self, table: &mut Table<'_, '_>, inputs: &[Input], faults: &mut Faults<'_>) -> String {
-        let first = inputs.first().map(|input| input.name.clone()).unwrap_or_default();
-        let Some(name) = table.text("input", faults) else { return first };
-        if !inputs.iter().any(|input| input.name == name) {
-            let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-            let line = table.line_of("input", faults);
-            faults.add(line, format!("[program]: there is no input called \"{name}\"; the inputs are: {}", names.join(", ")));
-        }
-        name
-    }
-
-    fn inputs(&mut self, root: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Input> {
-        let mut tables = root.tables("input", "input", faults);
-        if tables.is_empty() {
-            faults.add(1, "there is no input; add [[input]] with name = \"camera\", kind = \"v4l2\" and its device");
-        }
-        let mut inputs: Vec<Input> = Vec::new();
-        for table in &mut tables {
-            let name = name(table, faults);
-            if inputs.iter().any(|input| input.name == name) {
-                let line = table.line_of("name", faults);
-                faults.add(line, format!("[[input]]: there are two inputs called \"{name}\"; give each a name of its own"));
-            }
-            let kind = self.input_kind(table, faults);
-            let hold = duration(table, "hold", 300, 0..=10_000, faults);
-            table.finish(LATER_INPUT, &mut self.unknown);
-            inputs.push(Input { name, kind, hold });
-        }
-        inputs
-    }
-
-    fn input_kind(&mut self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> InputKind {
-        let kind = table.text("kind", faults).unwrap_or_default();
-        match kind.as_str() {
-            "v4l2" => self.v4l2(table, faults),
-            "file" => self.file_list(table, faults),
-            "test" => InputKind::Test,
-            _ => {
-                // Its other keys cannot be judged.
-                ["device", "audio", "paths", "loop"].into_iter().for_each(|key| table.ignore(key));
-                let line = table.line_of("kind", faults);
-                faults.add(line, "[[input]]: `kind` must be \"v4l2\" (a capture device), \"file\" or \"test\"");
-                InputKind::Test
-            }
-        }
-    }
-
-    fn v4l2(&mut self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> InputKind {
-        let device = table.path("device", Path::new("/dev"), faults);
-        if !table.has("device") {
-            faults.add(
-                table.line,
-                "[[input]]: a v4l2 input needs `device`, such as \"/dev/onair/capture-0\"; `onaird devices` lists them",
-            );
-        }
-        let audio = table.text("audio", faults).filter(|name| name != "none");
-        InputKind::V4l2 { device: device.unwrap_or_default(), audio }
-    }
-
-    fn file_list(&mut self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> InputKind {
-        let named = table.texts("paths", faults);
-        if named.is_empty() {
-            faults.add(table.line_of("paths", faults), "[[input]]: a file input needs `paths`, a list of at least one file");
-        }
-        let mut paths = Vec::new();
-        for (path, line) in named {
-            let path = self.surroundings.base.join(path);
-            self.files.push(NamedFile { line, path: path.clone() });
-            paths.push(path);
-        }
-        InputKind::File { paths, looped: table.boolean("loop", true, faults) }
-    }
-
-    fn archive(&mut self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Archive {
-        let archive = Archive {
-            enabled: table.boolean("enabled", true, faults),
-            directory: table
-                .path("directory", self.surroundings.base, faults)
-                .unwrap_or_else(|| "/var/lib/onaird/archive".into()),
-            segment: seconds(table, "segment_seconds", 300.0, 1.0..=86_400.0, faults),
-            keep_free: table.quantity("keep_free", ByteSize::from_bytes(2 << 30), faults),
-            max_age: table.number("max_age_days", 0.001..=36_500.0, faults).map(|days| Duration::from_secs_f64(days * 86_400.0)),
-        };
-        table.finish(&["upload"], &mut self.unknown);
-        archive
-    }
-
-    fn legs(&mut self, root: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Vec<Leg> {
-        let mut legs: Vec<Leg> = Vec::new();
-        let mut places: Vec<OriginPlace> = Vec::new();
-        for table in &mut root.tables("leg", "leg", faults) {
-            let name = name(table, faults);
-            if legs.iter().any(|leg| leg.name == name) {
-                let line = table.line_of("name", faults);
-                faults.add(line, format!("[[leg]]: there are two legs called \"{name}\"; give each a name of its own"));
-            }
-            let enabled = table.boolean("enabled", true, faults);
-            let backlog = duration(table, "backlog", 5000, 500..=10_000, faults);
-            let origins = self.origins(table, &name, &mut places, faults);
-            table.finish(LATER_LEG, &mut self.unknown);
-            legs.push(Leg { name, enabled, origins, backlog });
-        }
-        legs
-    }
-
-    fn origins(
-        &mut self,
-        leg: &mut Table<'_, '_>,
-        leg_name: &str,
-        places: &mut Vec<OriginPlace>,
-        faults: &mut Faults<'_>,
-    ) -> Vec<Origin> {
-        let mut tables = leg.tables("origin", "leg.origin", faults);
-        if tables.is_empty() {
-            faults.add(leg.line, format!("[[leg]]: leg \"{leg_name}\" has no origin; add [[leg.origin]] with its url"));
-        }
-        let mut origins = Vec::new();
-        for table in &mut tables {
-            if let Some(origin) = self.origin(table, faults) {
-                let target = format!("{}/{}", origin.url, origin.key.expose());
-                let same = places.iter().find(|place| place.target == target && place.leg != leg_name);
-                if let Some(OriginPlace { line, leg, .. }) = same {
-                    let text = format!(
-                        "[[leg.origin]]: leg \"{leg}\" (line {line}) publishes to the same url and key; give one of them another key"
-                    );
-                    faults.add(table.line, text);
-                }
-                places.push(OriginPlace { line: table.line, leg: leg_name.into(), target });
-                origins.push(origin);
-            }
-            table.finish(LATER_ORIGIN, &mut self.unknown);
-        }
-        origins
-    }
-
-    fn origin(&self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Option<Origin> {
-        let key = self.key(table, faults);
-        let Some(text) = table.text("url", faults) else {
-            if !table.has("url") {
-                faults.add(table.line, "[[leg.origin]]: `url` is missing; write rtmp://HOST/APP");
-            }
-            return None;
-        };
-        let key_apart = table.has("stream_key") || table.has("stream_key_file");
-        match url::split(&text, key_apart) {
-            Ok((url, key_in_url)) => Some(Origin { url, key: key.or(key_in_url)? }),
-            Err(fault) => {
-                faults.add(table.line_of("url", faults), format!("[[leg.origin]]: {fault}"));
-                None
-            }
-        }
-    }
-
-    /// The key that stands apart from the URL, in the file or in one of its own.
-    fn key(&self, table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> Option<Secret> {
-        let inline = table.text("stream_key", faults);
-        let path = table.path("stream_key_file", self.surroundings.base, faults);
-        let line = table.line_of("stream_key", faults);
-        if inline.is_some() && path.is_some() {
-            faults.add(line, "[[leg.origin]]: give either `stream_key` or `stream_key_file`, not both");
-        }
-        let key = match (inline, path) {
-            (Some(key), _) => key,
-            (None, Some(path)) => match (self.surroundings.read)(&path) {
-                Ok(key) => key.trim().to_string(),
-                Err(error) => {
-                    let line = table.line_of("stream_key_file", faults);
-                    faults.add(line, format!("[[leg.origin]]: the key file {} cannot be read: {error}", path.display()));
-                    return None;
-                }
-            },
-            (None, None) => return None,
-        };
-        if key.is_empty() || key.contains(char::is_whitespace) {
-            faults.add(line, "[[leg.origin]]: the stream key is empty or has a blank in it; copy it again");
-            return None;
-        }
-        Some(Secret::new(key))
-    }
-
-    fn file(&mut self, table: &mut Table<'_, '_>, key: &'static str, faults: &mut Faults<'_>) -> Option<PathBuf> {
-        let path = table.path(key, self.surroundings.base, faults)?;
-        self.files.push(NamedFile { line: table.line_of(key, faults), path: path.clone() });
-        Some(path)
     }
 }
 
-fn default_framerate() -> FrameRate {
-    const { FrameRate::new(30, 1).expect("30 is a frame rate") }
+fn config(mut top: Section, around: &Around) -> Config {
+    version(&mut top);
+    let device = device(top.section("device", "[device]"));
+    let mut program_section = top.section("program", "[program]");
+    let mut program = program(&mut program_section, around);
+    let inputs = inputs(&mut top, around);
+    start_input(&mut program_section, &mut program, &inputs);
+    program_section.finish(&[]);
+    let archive = archive(top.section("archive", "[archive]"), around);
+    let legs = legs::legs(&mut top, around);
+    top.finish(later::TOP);
+    Config { device, program, inputs, archive, legs }
 }
 
-/// A name that can be typed after a command.
-fn name(table: &mut Table<'_, '_>, faults: &mut Faults<'_>) -> String {
-    let name = table.text("name", faults).unwrap_or_default();
-    if name.is_empty() || name.len() > 64 || name.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        let line = table.line_of("name", faults);
-        faults.add(line, format!("{}: `name` must be a short text without blanks", table.name));
+fn version(top: &mut Section) {
+    if !top.has("version") {
+        top.findings().missing(1, format!("the file does not tell its version; begin it with `version = {VERSION}`"));
     }
-    name
-}
-
-fn even(table: &mut Table<'_, '_>, key: &'static str, default: u32, highest: u32, faults: &mut Faults<'_>) -> u32 {
-    let number = table.number(key, 64.0..=f64::from(highest), faults).unwrap_or(f64::from(default));
-    if number % 2.0 != 0.0 {
-        let line = table.line_of(key, faults);
-        faults.add(line, format!("{}: `{key}` must be an even whole number of pixels, not {number}", table.name));
+    let version = top.value("version", VERSION, integer(1..=i64::from(u32::MAX)));
+    let first = !top.has("version") || top.is_first("version");
+    top.rule(&["version"], first, || "want it before everything else, as the first line of the file".into());
+    if version > VERSION {
+        top.findings().set_newer(version);
+        let line = top.line_of("version");
+        top.findings().warn(line, format!("the file says version {version}, this program knows version {VERSION}"));
     }
-    number as u32
 }
 
-fn seconds(
-    table: &mut Table<'_, '_>,
-    key: &'static str,
-    default: f64,
-    range: std::ops::RangeInclusive<f64>,
-    faults: &mut Faults<'_>,
-) -> Duration {
-    Duration::from_secs_f64(table.number(key, range, faults).unwrap_or(default))
+fn device(mut section: Section) -> Device {
+    let device = Device { name: section.value("name", "onair".into(), title) };
+    section.finish(&[]);
+    device
 }
 
-fn duration(
-    table: &mut Table<'_, '_>,
-    key: &'static str,
-    default_ms: u64,
-    range_ms: std::ops::RangeInclusive<u64>,
-    faults: &mut Faults<'_>,
-) -> Duration {
-    let default = Duration::from_millis(default_ms);
-    let duration = table.quantity_with(key, parse_duration, faults).unwrap_or(default);
-    if !range_ms.contains(&(duration.as_millis() as u64)) {
-        let (low, high) = range_ms.into_inner();
-        let line = table.line_of(key, faults);
-        faults.add(line, format!("{}: `{key}` must lie between {low}ms and {high}ms", table.name));
+fn program(section: &mut Section, around: &Around) -> Program {
+    let rates = mbps(0.1)..=mbps(200.0);
+    let latencies = Duration::from_millis(20)..=Duration::from_secs(2);
+    let video_bitrate = section.value("video_bitrate", mbps(4.0), bit_rate(rates.clone()));
+    let program = Program {
+        width: section.value("width", 1280, side(64..=4096)),
+        height: section.value("height", 720, side(64..=2304)),
+        framerate: section.value("framerate", THIRTY, frame_rate),
+        video_bitrate,
+        min_video_bitrate: section.value("min_video_bitrate", mbps(0.5).min(video_bitrate), bit_rate(rates)),
+        keyframe_interval: Duration::from_secs_f64(section.value("keyframe_interval", 2.0, number(0.2..=10.0, "seconds"))),
+        latency: section.value("latency", Duration::from_millis(200), duration(latencies)),
+        encoder: section.value("encoder", "auto".into(), text),
+        audio_bitrate: section.value("audio_bitrate", mbps(0.128), bit_rate(mbps(0.032)..=mbps(0.512))),
+        input: String::new(),
+        slate: section.optional("slate", text).map(|slate| around.path(slate)),
+    };
+    if let Some(slate) = &program.slate {
+        around.expect(section.findings(), section.line_of("slate"), "slate", slate);
     }
-    duration
+    let (least, most) = (program.min_video_bitrate, program.video_bitrate);
+    section.rule(&["min_video_bitrate", "video_bitrate"], least <= most, || {
+        format!("{least} is more than the `video_bitrate` of {most}; lower it, or raise `video_bitrate`")
+    });
+    program
+}
+
+fn mbps(mbps: f64) -> BitRate {
+    BitRate::from_bps((mbps * 1e6).round() as u64)
+}
+
+/// The input shown at start is known only when all inputs are.
+fn start_input(section: &mut Section, program: &mut Program, inputs: &[Input]) {
+    let names = inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>();
+    let chosen = section.optional("input", text);
+    if let Some(name) = chosen.as_deref().filter(|name| !inputs.is_empty() && !names.contains(name)) {
+        let text = format!("`input`: there is no input \"{name}\"; want one of: {}", names.join(", "));
+        section.findings().missing(section.line_of("input"), text);
+    }
+    program.input = chosen.or(names.first().map(|name| name.to_string())).unwrap_or_default();
+}
+
+fn inputs(top: &mut Section, around: &Around) -> Vec<Input> {
+    let sections = top.sections("input", "[[input]]");
+    if sections.is_empty() && !top.has_refused("input") {
+        top.findings().missing(1, "there is no input; add an [[input]] with `kind = \"v4l2\"`, \"file\" or \"test\"");
+    }
+    let mut names = Names::default();
+    sections.into_iter().zip(1..).map(|(section, number)| input(section, number, &mut names, around)).collect()
+}
+
+fn input(mut section: Section, number: usize, names: &mut Names, around: &Around) -> Input {
+    let name = names.take(&mut section, format!("input-{number}"), "inputs");
+    let word = section.value("kind", "v4l2", one_of(&KINDS.map(|(kind, _)| kind)));
+    for (kind, keys) in KINDS.iter().filter(|(kind, _)| *kind != word) {
+        section.misplaced(keys, "kind", &format!("an input of kind \"{word}\" has no such key, one of kind \"{kind}\" has"));
+    }
+    let kind = match word {
+        "file" => file(&mut section, around),
+        "test" => InputKind::Test,
+        _ => v4l2(&mut section, around),
+    };
+    let hold = section.value("hold", Duration::from_millis(300), duration(Duration::ZERO..=Duration::from_secs(600)));
+    section.finish(later::INPUT);
+    Input { name, kind, hold }
+}
+
+fn v4l2(section: &mut Section, around: &Around) -> InputKind {
+    InputKind::V4l2 {
+        device: around.path(section.value("device", "/dev/onair/capture-0".into(), text)),
+        audio: section.optional("audio", text).filter(|audio| audio != "none"),
+    }
+}
+
+fn file(section: &mut Section, around: &Around) -> InputKind {
+    let listed =
+        section.required("paths", "list the files to play, such as `paths = [\"promo.mp4\"]`", texts).unwrap_or_default();
+    let mut paths = Vec::new();
+    for text in listed {
+        let line = section.findings().line_at(text.span().start);
+        let path = around.path(text.into_inner());
+        around.expect(section.findings(), line, "paths", &path);
+        paths.push(path);
+    }
+    InputKind::File { paths, looped: section.value("loop", true, boolean) }
+}
+
+fn archive(mut section: Section, around: &Around) -> Archive {
+    const DAY: f64 = 86_400.0;
+    let archive = Archive {
+        enabled: section.value("enabled", true, boolean),
+        directory: around.path(section.value("directory", "/var/lib/onaird/archive".into(), text)),
+        segment: Duration::from_secs_f64(section.value("segment_seconds", 300.0, number(1.0..=DAY, "seconds"))),
+        keep_free: section.value("keep_free", ByteSize::from_bytes(2 << 30), quantity("\"2GiB\"")),
+        max_age: section
+            .optional("max_age_days", number(0.01..=36_500.0, "days"))
+            .map(|days| Duration::from_secs_f64(days * DAY)),
+    };
+    section.finish(later::ARCHIVE);
+    archive
+}
+
+/// Names in use, each with its line.
+#[derive(Default)]
+pub(super) struct Names(Vec<(String, usize)>);
+
+impl Names {
+    pub(super) fn take(&mut self, section: &mut Section, default: String, what: &str) -> String {
+        let taken = section.value("name", default, name);
+        if let Some((_, line)) = self.0.iter().find(|(other, _)| *other == taken) {
+            let text = format!("two {what} have the name \"{taken}\", the other one in line {line}; change one of them");
+            section.rule(&["name"], false, || text);
+        }
+        self.0.push((taken.clone(), section.line_of("name")));
+        taken
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::InputKind::{File, Test, V4l2};
     use proptest::prelude::*;
 
-    fn read(text: &str) -> Result<Parsed, Vec<Fault>> {
-        let missing = |_: &Path| Err(io::Error::from(io::ErrorKind::NotFound));
-        parse(text, &Surroundings { base: Path::new("/base"), read: &missing })
+    const EXAMPLE: &str = include_str!("../../docs/onaird.example.toml");
+
+    /// The least that is a configuration, in three lines.
+    const LEAST: &str = "version = 1\n[[input]]\nkind = \"test\"\n";
+
+    /// Files of which each holds the same text, or none is there.
+    struct Told(Option<&'static str>);
+
+    impl Files for Told {
+        fn text(&self, _: &Path) -> Result<String, String> {
+            self.0.map(str::to_owned).ok_or("not there".into())
+        }
+        fn readable(&self, _: &Path) -> Result<(), String> {
+            self.0.map(drop).ok_or("not there".into())
+        }
     }
 
+    fn good(text: &str) -> Config {
+        parse_with(text, Path::new("/etc/onaird"), &Told(Some("key-in-file\n")))
+            .map(|parsed| parsed.config)
+            .unwrap_or_else(|faults| panic!("{faults:?}"))
+    }
+
+    /// "LINE: text" of each fault.
     fn faults(text: &str) -> Vec<String> {
-        read(text).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+        parse(text).err().unwrap_or_default().iter().map(Fault::to_string).collect()
     }
 
-    const SMALL: &str = "version = 1\n[[input]]\nname = \"t\"\nkind = \"test\"\n";
+    fn assert_faults(text: &str, want: &[&str]) {
+        let got = faults(text);
+        assert!(got.len() == want.len(), "{text}\n{got:#?}");
+        for (got, want) in got.iter().zip(want) {
+            assert!(got.starts_with(want.split('…').next().unwrap_or_default()), "got  {got}\nwant {want}");
+            assert!(want.split('…').all(|part| got.contains(part)), "got  {got}\nwant {want}");
+        }
+    }
+
+    /// The example with all that is commented out in it.
+    fn whole_example() -> String {
+        let uncomment = |line: &'static str| {
+            line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_alphabetic() || c == '[')).unwrap_or(line)
+        };
+        EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
+    }
 
     #[test]
-    fn the_example_and_the_factory_file_are_good() {
-        for text in [include_str!("../../docs/onaird.example.toml"), include_str!("../../docs/factory.toml")] {
-            let good = |_: &Path| Ok("key".to_string());
-            let parsed = parse(text, &Surroundings { base: Path::new("/"), read: &good });
-            assert!(parsed.is_ok_and(|parsed| parsed.warnings.is_empty()));
+    fn the_least_configuration_has_every_default() {
+        let config = good(LEAST);
+        let want = Program {
+            width: 1280,
+            height: 720,
+            framerate: THIRTY,
+            video_bitrate: BitRate::from_bps(4_000_000),
+            min_video_bitrate: BitRate::from_bps(500_000),
+            keyframe_interval: Duration::from_secs(2),
+            latency: Duration::from_millis(200),
+            encoder: "auto".into(),
+            audio_bitrate: BitRate::from_bps(128_000),
+            input: "input-1".into(),
+            slate: None,
+        };
+        assert_eq!(config.program, want);
+        assert_eq!(config.device.name, "onair");
+        assert_eq!(config.inputs, [Input { name: "input-1".into(), kind: Test, hold: Duration::from_millis(300) }]);
+        assert_eq!(config.archive.directory, Path::new("/var/lib/onaird/archive"));
+        assert_eq!((config.archive.enabled, config.archive.segment), (true, Duration::from_secs(300)));
+        assert_eq!((config.archive.keep_free.bytes(), config.archive.max_age), (2 << 30, None));
+        assert!(config.legs.is_empty());
+    }
+
+    #[test]
+    fn the_example_shows_the_defaults() {
+        let (example, least) = (good(EXAMPLE), good("version = 1\n[[input]]\n[[leg]]\norigin = [{ url = \"rtmp://h/a/k\" }]"));
+        assert_eq!(example.device, least.device);
+        assert_eq!(example.program, Program { input: "camera".into(), ..least.program });
+        assert_eq!(example.archive, least.archive);
+        assert_eq!(example.inputs, [Input { name: "camera".into(), ..least.inputs[0].clone() }]);
+        assert_eq!((example.legs[0].enabled, example.legs[0].backlog), (least.legs[0].enabled, least.legs[0].backlog));
+        assert_eq!(parse(EXAMPLE).ok().unwrap().warnings, []);
+    }
+
+    #[test]
+    fn the_whole_example_is_understood() {
+        let config = good(&whole_example());
+        assert_eq!(config.program.slate.as_deref(), Some(Path::new("/etc/onaird/slate.png")));
+        let kinds = config.inputs.iter().map(|input| (input.name.as_str(), input.kind.clone())).collect::<Vec<_>>();
+        let paths = ["/etc/onaird/promo-1.mp4", "/etc/onaird/promo-2.mp4"].map(PathBuf::from).to_vec();
+        let camera = V4l2 { device: "/dev/onair/capture-0".into(), audio: None };
+        assert_eq!(kinds, [("camera", camera), ("promo", File { paths, looped: true }), ("bars", Test)]);
+        assert_eq!(config.archive.max_age, Some(Duration::from_secs(30 * 86_400)));
+        let origins = config.legs.iter().flat_map(|leg| &leg.origins).map(|origin| (origin.url.to_string(), origin.key.expose()));
+        let want = [
+            ("rtmp://origin-a.example/live", "stream-key-of-leg-a"),
+            ("rtmp://spare-a.example:1936/app/instance", "stream-key-of-leg-a?token=1"),
+            ("rtmp://origin-b.example/live", "key-in-file"),
+        ];
+        assert_eq!(origins.collect::<Vec<_>>(), want.map(|(url, key)| (url.to_owned(), key)));
+    }
+
+    #[test]
+    fn values_are_taken_as_written() {
+        let text =
+            "version = 1\nprogram.framerate = \"30000/1001\"\nprogram.video_bitrate = \"300k\"\nprogram.keyframe_interval = 0.5
+            input = [{ kind = \"v4l2\", audio = \"hw:CARD=Capture\" }]";
+        let Config { program, inputs, .. } = good(text);
+        assert_eq!(program.framerate, FrameRate::new(30000, 1001).unwrap());
+        assert_eq!(program.min_video_bitrate, BitRate::from_bps(300_000));
+        assert_eq!(program.keyframe_interval, Duration::from_millis(500));
+        assert!(matches!(&inputs[0].kind, V4l2 { audio: Some(audio), .. } if audio == "hw:CARD=Capture"));
+    }
+
+    #[test]
+    fn all_faults_come_at_once_with_their_lines() {
+        let text = r#"version = 1
+[device]
+name = 5
+[program]
+widht = 1280
+width = 1281
+height = 9000
+framerate = "fast"
+video_bitrate = 6000000
+min_video_bitrate = "5M"
+keyframe_interval = 0.1
+latency = "3s"
+input = "camera"
+[[input]]
+name = "cam"
+kind = "v4l"
+[[input]]
+name = "cam"
+kind = "file"
+device = "/dev/video0"
+hold = "x"
+[archive]
+keep_free = "2 gigs"
+enabled = "yes"
+upload = {}
+[[leg]]
+name = "a"
+policy = "priority"
+[[leg]]
+name = "b c"
+backlog = "1h"
+[[leg.origin]]
+url = "rtmps://h/app"
+stream_key = "SECRET"
+stream_key_file = "f"
+weight = 2
+[[leg.origin]]
+stream_key = 12345678
+[panel]
+"#;
+        let want = [
+            "3: `name`: want a text in quotes, got an integer",
+            "5: unknown key `widht` in [program], did you mean `width`?; known keys: video_bitrate, …",
+            "6: `width`: want an even number of pixels from 64 to 4096, got 1281",
+            "7: `height`: want an even number of pixels from 64 to 2304, got 9000",
+            "8: `framerate`: want a frame rate…",
+            "9: `video_bitrate`: want a quantity in quotes such as \"6M\" or \"500k\", got an integer",
+            "11: `keyframe_interval`: want a number of seconds from 0.2 to 10, got 0.1",
+            "12: `latency`: want a duration from 20ms to 2s, got \"3s\"",
+            "13: `input`: there is no input \"camera\"; want one of: cam",
+            "16: `kind`: want \"v4l2\" or \"file\" or \"test\", got \"v4l\"",
+            "17: [[input]] has no `paths`; list the files",
+            "18: `name`: two inputs have the name \"cam\", the other one in line 15",
+            "20: `device`: an input of kind \"file\" has no such key, one of kind \"v4l2\" has",
+            "21: `hold`: want a duration such as",
+            "23: `keep_free`: want a size such as",
+            "24: `enabled`: want true or false, got a text",
+            "25: `upload` in [archive] is not supported by this version yet; remove it",
+            "26: leg \"a\" has no origin; add a [[leg.origin]]",
+            "28: `policy` in [[leg]] is not supported by this version yet; remove it",
+            "30: `name`: want at most 32 letters, digits",
+            "31: `backlog`: want a duration from 500ms to 10s, got \"1h\"",
+            "33: `url`: rtmps:// is not supported by this version yet",
+            "35: `stream_key_file`: the file cannot be read (a text that stands alone has no files)",
+            "36: `weight` in [[leg.origin]] is not supported by this version yet",
+            "37: [[leg.origin]] has no `url`; write where to publish",
+            "38: `stream_key`: want a text in quotes, got an integer",
+            "39: `panel` at the top level is not supported by this version yet",
+        ];
+        assert_faults(text, &want);
+    }
+
+    #[test]
+    fn single_faults() {
+        let table: &[(&str, &[&str])] = &[
+            ("", &["1: the file does not tell its version", "1: there is no input; add an [[input]]"]),
+            ("[[input]]", &["1: the file does not tell its version"]),
+            ("device.name = 'x'\nversion = 1\n[[input]]", &["2: `version`: want it before everything else"]),
+            ("version = 0\n[[input]]", &["1: `version`: want an integer from 1"]),
+            ("version = '1'\n[[input]]", &["1: `version`: want an integer…got a text"]),
+            ("version = 1\ninput = 5", &["2: `input`: want sections headed [[input]] in double brackets, got an integer"]),
+            (
+                "version = 1\n[input]\nkind = 'test'",
+                &["2: `input`: want sections headed [[input]] in double brackets, got a section"],
+            ),
+            ("version = 1\nprogram = 1\n[[input]]", &["2: `program`: want a section [program], got an integer"]),
+            ("version = 1\n[[input]]\n[[archive]]", &["3: `archive`: want one section [archive], got a list"]),
+            (
+                "version = 1\n[[inputs]]",
+                &["1: there is no input", "2: unknown key `inputs` at the top level, did you mean `input`?"],
+            ),
+            (
+                "version = 1\n[[input]]\ncolour = 1",
+                &["3: unknown key `colour` in [[input]]; known keys: name, kind, paths, loop, device, audio, hold"],
+            ),
+            ("version = 1\n[[input]]\nkind = 'file'\npaths = []", &["4: `paths`: want a list of texts, got an empty one"]),
+            ("version = 1\n[[input]]\nhold = '''\nx\ny'''", &["3: `hold`: want a duration…got \"x y\""]),
+            (
+                "version = 1\n[program]\nmin_video_bitrate = '5M'\n[[input]]",
+                &["3: `min_video_bitrate`: 5.0 Mbit/s is more than the `video_bitrate` of 4.0 Mbit/s"],
+            ),
+            (
+                "version = 1\n[program]\nvideo_bitrate = '6000'\n[[input]]",
+                &["3: `video_bitrate`: want a bit rate from 100 kbit/s to 200.0 Mbit/s, got 6 kbit/s; write the unit"],
+            ),
+        ];
+        for (text, want) in table {
+            assert_faults(text, want);
         }
     }
 
     #[test]
-    fn defaults_are_as_documented() {
-        let config = read(SMALL).ok().unwrap().config;
-        assert_eq!((config.program.width, config.program.height), (1280, 720));
-        assert_eq!(config.program.input, "t");
-        assert_eq!(config.program.latency, Duration::from_millis(200));
-        assert!(config.archive.enabled && config.legs.is_empty());
+    fn faults_of_origins() {
+        let leg = |origins: &str| format!("{LEAST}[[leg]]\norigin = [\n{origins}\n]\n");
+        let table: &[(&str, &[&str])] = &[
+            ("", &["4: leg \"leg-1\" has no origin"]),
+            ("{ url = 'rtmp://h/a' }", &["6: `url`: the URL to h has only one part after the host"]),
+            ("{ url = 'rtmp://h/a/b', stream_key = '' }", &["6: `stream_key`: want a text, got an empty one"]),
+            ("{ url = 'rtmp://h/a/SECRET', stream_key = 'SECRET' }", &["6: `url`: the URL to h has the stream key in it too"]),
+            (
+                "{ url = 'http://h/a/SECRET', x = 1 }",
+                &["6: `url`: want a URL that begins with rtmp://", "6: unknown key `x` in [[leg.origin]]"],
+            ),
+            ("{ url = ['rtmp://h/a/SECRET'] }", &["6: `url`: want a text in quotes, got a list"]),
+            ("{ url = 'rtmp://h/a', stream_key_file = 'SECRET' }", &["6: `stream_key_file`: the file cannot be read"]),
+        ];
+        for (origins, want) in table {
+            assert_faults(&leg(origins), want);
+        }
+        let filed = leg("{ url = 'rtmp://h/a', stream_key_file = 'f' }");
+        let faults = parse_with(&filed, Path::new(""), &Told(Some("SECRET\nSECRET"))).err().unwrap();
+        assert!(faults[0].text.contains("want one stream key") && !faults[0].text.contains("SECRET"), "{}", faults[0]);
+        let both = leg("{ url = 'rtmp://h/a', stream_key = 'k', stream_key_file = 'f' }");
+        let faults = parse_with(&both, Path::new(""), &Told(Some("k"))).err().unwrap();
+        assert_eq!(faults[0].to_string(), "6: `stream_key_file`: the origin has a `stream_key` too; keep one of the two");
     }
 
     #[test]
-    fn all_faults_come_at_once_each_with_its_line() {
-        let text = "version = 1\n[program]\nwidht = 640\nheight = 361\nvideo_bitrate = \"6Q\"\nkeyframe_interval = \"x\"\n\
-                    [[input]]\nname = \"a\"\nkind = \"tets\"\n[[input]]\nname = \"a\"\nkind = \"test\"\n\
-                    [[leg]]\nname = \"one\"\n[panel]\ndisplay = \"none\"\n";
-        let lines: Vec<_> = faults(text).iter().map(|fault| fault.split(':').next().unwrap().parse::<usize>().unwrap()).collect();
-        assert_eq!(lines, [3, 4, 5, 6, 9, 11, 13, 15], "{:#?}", faults(text));
-        assert!(faults(text)[0].contains("did you mean `width`?"));
-        assert!(faults(text)[7].contains("not supported by this version yet"));
+    fn two_legs_cannot_publish_to_one_place() {
+        let leg = |key: &str| format!("[[leg]]\norigin = [{{ url = 'rtmp://H/app/{key}' }}]\n");
+        let text = format!(
+            "{LEAST}{}{}[[leg]]\n[[leg.origin]]\nurl = 'rtmp://h:1935/app/'\nstream_key = 'SECRET'",
+            leg("SECRET"),
+            leg("other")
+        );
+        assert_faults(&text, &["10: `url`: leg \"leg-3\" publishes to h with the key of another leg, in line 5"]);
+        assert_eq!(faults(&format!("{LEAST}{}{}", leg("one"), leg("two"))), Vec::<String>::new());
     }
 
     #[test]
-    fn two_legs_never_publish_to_the_same_place() {
-        let leg = |name: &str, key: &str| format!("[[leg]]\nname = \"{name}\"\n[[leg.origin]]\nurl = \"rtmp://h/live/{key}\"\n");
-        assert!(read(&format!("{SMALL}{}{}", leg("a", "x"), leg("b", "y"))).is_ok());
-        let text = format!("{SMALL}{}{}", leg("a", "sesame"), leg("b", "sesame"));
-        assert!(faults(&text)[0].contains("same url and key") && !faults(&text)[0].contains("sesame"));
+    fn a_newer_file_may_have_unknown_keys_but_not_wrong_values() {
+        let text = LEAST.replace('1', "2") + "glow = 1\n[panel]\n[program]\nheight = 720\n";
+        let parsed = parse(&text).ok().unwrap();
+        let lines = parsed.warnings.iter().map(|fault| fault.line).collect::<Vec<_>>();
+        assert_eq!(lines, [1, 4, 5]);
+        assert!(parsed.warnings[1].text.contains("ignored: the file says version 2"));
+        let faults = parse(&text.replace("720", "721")).err().unwrap();
+        assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [1, 4, 5, 7]);
     }
 
     #[test]
-    fn a_newer_file_is_read_with_warnings() {
-        let text = SMALL.replace("version = 1", "version = 2\nnovelty = 3");
-        assert_eq!(read(&text).ok().unwrap().warnings[0].line, 2);
-        assert!(faults(&SMALL.replace("version = 1\n", ""))[0].starts_with("1: the file must begin with"));
+    fn missing_files_are_warnings_with_the_line_of_each() {
+        let text = "version = 1\n[program]\nslate = 's.png'\n[[input]]\nkind = 'file'\npaths = [\n  'a.mp4',\n  '/b.mp4',\n]\n";
+        let warnings = parse_with(text, Path::new("/x"), &Told(None)).ok().unwrap().warnings;
+        let texts =
+            warnings.iter().map(|fault| fault.to_string().split(" (").next().unwrap_or_default().to_owned()).collect::<Vec<_>>();
+        let want =
+            ["3: `slate`: /x/s.png cannot be read", "7: `paths`: /x/a.mp4 cannot be read", "8: `paths`: /b.mp4 cannot be read"];
+        assert_eq!(texts, want);
     }
 
     #[test]
-    fn a_missing_key_file_is_named() {
-        let text = format!("{SMALL}[[leg]]\nname = \"a\"\n[[leg.origin]]\nurl = \"rtmp://h/live\"\nstream_key_file = \"key\"\n");
-        assert!(faults(&text)[0].contains("/base/key"), "{:?}", faults(&text));
+    fn broken_syntax_does_not_hide_what_is_wrong_elsewhere() {
+        let text = "version = 1\n[program]\nwidth 1280\nheight =\nlatency = 200ms\nwidth = 1281\n[[input]\nkind = 'tset'\n[[leg]]\nbacklog = 5\n";
+        assert_faults(
+            text,
+            &["3: not TOML: ", "4: not TOML: ", "5: not TOML: ", "6: `width`: ", "7: not TOML: ", "10: `backlog`: "],
+        );
+        assert_faults("version = 1\n[[input]]\n[archive\nenabled = yes\nkeep_free = 5\nx = 1\n", &["3: not TOML: "]);
+        assert_faults(&format!("{LEAST}kind = 'file'\n"), &["4: not TOML: duplicate key"]);
+        assert_faults(&format!("{LEAST}[[leg]]\nname = 'a\n"), &["5: not TOML: "]);
+    }
+
+    /// A stream key of the characters that services use, and some that break quotes and lines.
+    fn any_key() -> impl Strategy<Value = String> {
+        prop_oneof!["[A-Z0-9]{12,24}", "[A-Z]{8}[A-Za-z0-9 ?=&/@:#'\"_.-]{4,12}[0-9]{6}"]
     }
 
     proptest! {
         #[test]
-        fn any_text_is_answered(text in ".{0,400}") {
-            let _ = read(&text);
+        fn no_stream_key_is_ever_told(key in any_key(), shape in 0usize..12, spoil in 0usize..6) {
+            let origin = match shape {
+                0 => format!("url = \"rtmp://h/app/{key}\""),
+                1 => format!("url = \"rtmp://h/{key}\""),
+                2 => format!("url = \"http://h/app/{key}\""),
+                3 => format!("url = rtmp://h/app/{key}"),
+                4 => format!("url = \"rtmp://h:99999/app/{key}\""),
+                5 => format!("url = \"rtmp://u:{key}@h/app/k\""),
+                6 => format!("url = \"rtmp://h/app\"\nstream_key = \"{key}\""),
+                7 => format!("url = \"rtmp://h/app\"\nstream_key = {key}"),
+                8 => format!("url = \"rtmp://h/app\"\nstream_key = \"{key}"),
+                9 => format!("url = \"rtmp://h/app/{key}\"\nstream_key = \"{key}\""),
+                10 => format!("url = \"rtmp://h/app?{key}\"\nstream_key = [\"{key}\"]"),
+                _ => format!("url = \"rtmp://h/app\"\nstream_key_file = \"{key}\""),
+            };
+            let spoiled = ["", "weight = 1\n", "[[leg]\n", "name = \n", "[[leg]]\norigin = 5\n", "url = 1\n"][spoil];
+            let text = format!("{LEAST}[[leg]]\n[[leg.origin]]\n{origin}\n{spoiled}[[leg]]\n[[leg.origin]]\n{origin}\n");
+            let all = faults(&text).join("\n");
+            for part in [&key[..8], &key[key.len() - 6..]] {
+                prop_assert!(!all.contains(part), "{part} in\n{all}\nof\n{text}");
+            }
         }
 
         #[test]
-        fn a_damaged_file_is_answered_and_keys_are_never_repeated(at in 0usize..2000, with in "[\\[\\]=\"'\\n a-z0-9]{0,3}") {
-            let example = include_str!("../../docs/onaird.example.toml").replace("REPLACE-ME", "sesame42");
-            let at = (0..=at.min(example.len())).rev().find(|at| example.is_char_boundary(*at)).unwrap();
-            let text = format!("{}{with}{}", &example[..at], &example[at..]);
-            for fault in faults(&text) {
-                prop_assert!(!fault.contains("sesame42"), "{}", fault);
+        fn arbitrary_text_never_panics(text in "\\PC{0,80}|[\\[\\]{}=\"'#.,a-z0-9 \\n\\r\\t\\\\]{0,120}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn mutated_text_never_panics_and_faults_stand_on_its_lines(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..30, "[\\[\\]{}=\"'#., a-z0-9\\n\\r\\\\é]{0,6}"), 1..6)
+        ) {
+            let mut text = whole_example().lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n").chars().collect::<Vec<_>>();
+            for (at, cut, put) in edits {
+                let at = at.index(text.len() + 1);
+                text.splice(at..(at + cut).min(text.len()), put.chars());
+            }
+            let text = text.into_iter().collect::<String>();
+            let lines = text.split('\n').count();
+            for fault in parse(&text).err().unwrap_or_default() {
+                prop_assert!((1..=lines).contains(&fault.line) && !fault.text.contains('\n'), "{fault}");
             }
         }
     }

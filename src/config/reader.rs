@@ -1,261 +1,210 @@
-//! A TOML table read key by key: typed values out, all faults gathered with their lines. Pure.
+//! A cursor over one section of a configuration: keys are taken with their type, and what is left over is reported.
 //!
-//! Whoever reads takes every key that is known; what is left over afterwards is a fault with the nearest known key beside
-//! it. A value is never repeated in a fault unless it is a plain quantity: it could be a secret.
+//! It lets `parse` read like the table of the format. It knows no key and no rule of its own; what is wrong goes to
+//! [`Findings`], and a default takes the place of the value, so that reading goes on.
 
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::ops::Deref;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::Fault;
+use super::fault::Findings;
+use super::values::kind_of;
 
-/// Faults so far, and the text whose lines they name.
-pub struct Faults<'a> {
-    text: &'a str,
-    pub list: Vec<Fault>,
+/// One section of the file; an absent one reads as empty.
+pub(super) struct Section<'d> {
+    /// As it is written: `[program]`, `[[leg]]`; empty for the top level.
+    header: &'static str,
+    line: usize,
+    table: Option<&'d DeTable<'d>>,
+    /// Keys that were asked for, in that order: those that there are.
+    known: Vec<&'static str>,
+    /// Keys whose value was refused: rules leave them alone.
+    refused: Vec<&'static str>,
+    findings: &'d Findings,
 }
 
-impl<'a> Faults<'a> {
-    pub fn new(text: &'a str) -> Self {
-        Self { text, list: Vec::new() }
+impl<'d> Section<'d> {
+    pub(super) fn top(table: &'d DeTable<'d>, findings: &'d Findings) -> Self {
+        Self::new("", 1, Some(table), findings)
     }
 
-    pub fn add(&mut self, line: usize, text: impl Into<String>) {
-        self.list.push(Fault { line, text: text.into() });
+    fn new(header: &'static str, line: usize, table: Option<&'d DeTable<'d>>, findings: &'d Findings) -> Self {
+        Self { header, line, table, known: Vec::new(), refused: Vec::new(), findings }
     }
 
-    /// The line (from 1) of a place in the text.
-    pub fn line_of(&self, offset: usize) -> usize {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        1 + before.iter().filter(|byte| **byte == b'\n').count()
-    }
-}
-
-/// One table and which of its keys were read.
-pub struct Table<'t, 'i> {
-    /// As faults call it: "[program]".
-    pub name: String,
-    pub line: usize,
-    table: Option<&'t DeTable<'i>>,
-    taken: Vec<&'static str>,
-}
-
-impl<'t, 'i> Table<'t, 'i> {
-    pub fn new(name: impl Into<String>, line: usize, table: Option<&'t DeTable<'i>>) -> Self {
-        Self { name: name.into(), line, table, taken: Vec::new() }
+    pub(super) fn findings(&self) -> &'d Findings {
+        self.findings
     }
 
-    /// The value of a key and its line.
-    fn take(&mut self, key: &'static str, faults: &Faults<'_>) -> Option<(&'t DeValue<'i>, usize)> {
-        self.taken.push(key);
-        let value = self.table?.get(key)?;
-        Some((value.get_ref(), faults.line_of(value.span().start)))
+    /// The section's first line.
+    pub(super) fn line(&self) -> usize {
+        self.line
     }
 
-    /// The line of a key, or of the table if it has no such key.
-    pub fn line_of(&self, key: &str, faults: &Faults<'_>) -> usize {
-        let value = self.table.and_then(|table| table.get(key));
-        value.map_or(self.line, |value| faults.line_of(value.span().start))
-    }
-
-    /// Counts a key as read without looking at it.
-    pub fn ignore(&mut self, key: &'static str) {
-        self.taken.push(key);
-    }
-
-    pub fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
     }
 
-    fn wrong(&self, key: &str, value: &DeValue<'_>, wanted: &str, line: usize, faults: &mut Faults<'_>) {
-        faults.add(line, format!("{}: `{key}` wants {wanted}, not {}", self.name, kind(value)));
+    /// Whether a value was there and has been noted as wrong.
+    pub(super) fn has_refused(&self, key: &str) -> bool {
+        self.refused.contains(&key)
     }
 
-    pub fn text(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Option<String> {
-        let (value, line) = self.take(key, faults)?;
-        match value.as_str() {
-            Some(text) => Some(text.to_string()),
-            None => {
-                self.wrong(key, value, "a text in quotes", line, faults);
-                None
-            }
-        }
+    /// The line of a key; of the section, if the key is absent.
+    pub(super) fn line_of(&self, key: &str) -> usize {
+        let entry = self.table.and_then(|table| table.get_key_value(key));
+        entry.map_or(self.line, |(name, _)| self.findings.line_at(name.span().start))
     }
 
-    pub fn boolean(&mut self, key: &'static str, default: bool, faults: &mut Faults<'_>) -> bool {
-        let Some((value, line)) = self.take(key, faults) else { return default };
-        value.as_bool().unwrap_or_else(|| {
-            self.wrong(key, value, "true or false", line, faults);
-            default
-        })
+    /// Whether no other key or section stands before this one.
+    pub(super) fn is_first(&self, key: &str) -> bool {
+        let first = self.table.and_then(|table| table.keys().min_by_key(|name| name.span().start));
+        first.is_some_and(|name| name.get_ref() == key)
     }
 
-    /// A number within bounds.
-    pub fn number(&mut self, key: &'static str, range: std::ops::RangeInclusive<f64>, faults: &mut Faults<'_>) -> Option<f64> {
-        let (value, line) = self.take(key, faults)?;
-        let number = match value {
-            DeValue::Integer(integer) => {
-                i64::from_str_radix(integer.as_str(), integer.radix()).ok().map(|integer| integer as f64)
-            }
-            DeValue::Float(float) => float.as_str().parse().ok(),
-            _ => None,
-        };
-        let Some(number) = number else {
-            self.wrong(key, value, "a number", line, faults);
-            return None;
-        };
-        if !range.contains(&number) {
-            let (low, high) = range.into_inner();
-            faults.add(line, format!("{}: `{key}` must lie between {low} and {high}, not {number}", self.name));
-            return None;
-        }
-        Some(number)
+    /// The value of a key; the default if it is absent, or refused and noted.
+    pub(super) fn value<T>(&mut self, key: &'static str, default: T, read: impl FnOnce(&DeValue<'d>) -> Result<T, String>) -> T {
+        self.optional(key, read).unwrap_or(default)
     }
 
-    /// A quantity written as text, such as "6M"; a bare integer is read as its text.
-    pub fn quantity<T: FromStr<Err = String>>(&mut self, key: &'static str, default: T, faults: &mut Faults<'_>) -> T {
-        self.quantity_with(key, T::from_str, faults).unwrap_or(default)
+    /// The value of a key that may be absent; `None` too if it was refused and noted.
+    pub(super) fn optional<T>(&mut self, key: &'static str, read: impl FnOnce(&DeValue<'d>) -> Result<T, String>) -> Option<T> {
+        let value = read(self.take(key)?);
+        value.map_err(|text| self.refuse(key, format!("`{key}`: {text}"))).ok()
     }
 
-    pub fn quantity_with<T>(
+    /// The value of a key that must be there; `remedy` says what to write.
+    pub(super) fn required<T>(
         &mut self,
         key: &'static str,
-        read: fn(&str) -> Result<T, String>,
-        faults: &mut Faults<'_>,
+        remedy: &str,
+        read: impl FnOnce(&DeValue<'d>) -> Result<T, String>,
     ) -> Option<T> {
-        let (value, line) = self.take(key, faults)?;
-        let text = match value {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(integer) => integer.as_str().to_string(),
-            other => {
-                self.wrong(key, other, "a quantity in quotes", line, faults);
-                return None;
+        if !self.has(key) {
+            self.refused.push(key);
+            self.findings.missing(self.line, format!("{} has no `{key}`; {remedy}", self.header));
+        }
+        self.optional(key, read)
+    }
+
+    /// Notes a fault at the first key unless the rule holds; is silent if one of the keys was refused already.
+    pub(super) fn rule(&mut self, keys: &[&'static str], holds: bool, text: impl FnOnce() -> String) {
+        if !holds && !keys.iter().any(|key| self.refused.contains(key)) {
+            self.refuse(keys[0], format!("`{}`: {}", keys[0], text()));
+        }
+    }
+
+    /// Keys that are known but have no meaning here.
+    pub(super) fn misplaced(&mut self, keys: &[&'static str], because_of: &'static str, text: &str) {
+        for key in keys {
+            let present = self.take(key).is_some();
+            self.rule(&[*key, because_of], !present, || text.to_owned());
+        }
+    }
+
+    /// The section below this one, `[header]`.
+    pub(super) fn section(&mut self, key: &'static str, header: &'static str) -> Self {
+        let table = self.optional(key, |value| match value {
+            DeValue::Table(_) => Ok(()),
+            DeValue::Array(_) => Err(format!("want one section {header}, got a list; write its header in single brackets")),
+            other => Err(format!("want a section {header}, got {}", kind_of(other))),
+        });
+        let table = table.and(self.table).and_then(|table| table.get(key)).and_then(|value| value.get_ref().as_table());
+        Self::new(header, self.line_of(key), table, self.findings)
+    }
+
+    /// The sections below this one of which there can be many, `[[header]]`.
+    pub(super) fn sections(&mut self, key: &'static str, header: &'static str) -> Vec<Self> {
+        let list = match self.take(key) {
+            None => return Vec::new(),
+            Some(DeValue::Array(list)) if list.iter().all(|item| item.get_ref().is_table()) => list,
+            Some(other) => {
+                let kind = kind_of(other);
+                self.refuse(key, format!("`{key}`: want sections headed {header} in double brackets, got {kind}"));
+                return Vec::new();
             }
         };
-        match read(&text) {
-            Ok(quantity) => Some(quantity),
-            Err(fault) => {
-                faults.add(line, format!("{}: `{key}`: {fault}", self.name));
-                None
+        let tables = list.iter().map(|item| (self.findings.line_at(item.span().start), item.get_ref().as_table()));
+        tables.map(|(line, table)| Self::new(header, line, table, self.findings)).collect()
+    }
+
+    /// Reports the keys that nobody asked for; those of `later` as belonging to a version to come.
+    pub(super) fn finish(self, later: &[&str]) {
+        for name in self.table.into_iter().flat_map(|table| table.keys()) {
+            let (line, key) = (self.findings.line_at(name.span().start), name.get_ref().deref());
+            if later.contains(&key) {
+                let text = format!("`{key}` {} is not supported by this version yet; remove it", self.whereabouts());
+                self.findings.unknown(line, text);
+            } else if !self.known.contains(&key) {
+                self.findings.unknown(line, self.unknown_key(key));
             }
         }
     }
 
-    /// A path; a relative one is relative to `base`.
-    pub fn path(&mut self, key: &'static str, base: &Path, faults: &mut Faults<'_>) -> Option<PathBuf> {
-        self.text(key, faults).map(|path| base.join(path))
+    fn unknown_key(&self, key: &str) -> String {
+        let suggestion = closest(key, &self.known).map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+        format!("unknown key `{key}` {}{suggestion}; known keys: {}", self.whereabouts(), self.known.join(", "))
     }
 
-    /// A list of texts, each with its line.
-    pub fn texts(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Vec<(String, usize)> {
-        let Some((value, line)) = self.take(key, faults) else { return vec![] };
-        let Some(items) = value.as_array() else {
-            self.wrong(key, value, "a list of texts, such as [\"a.mp4\", \"b.mp4\"]", line, faults);
-            return vec![];
-        };
-        let mut texts = Vec::new();
-        for item in items.iter() {
-            let line = faults.line_of(item.span().start);
-            match item.get_ref().as_str() {
-                Some(text) => texts.push((text.to_string(), line)),
-                None => self.wrong(key, item.get_ref(), "texts in its list", line, faults),
-            }
-        }
-        texts
+    fn whereabouts(&self) -> String {
+        if self.header.is_empty() { "at the top level".into() } else { format!("in {}", self.header) }
     }
 
-    /// A table below this one; an empty one if it is not there.
-    pub fn table(&mut self, key: &'static str, faults: &mut Faults<'_>) -> Table<'t, 'i> {
-        let name = format!("[{key}]");
-        let Some((value, line)) = self.take(key, faults) else { return Table::new(name, self.line, None) };
-        if value.as_table().is_none() {
-            self.wrong(key, value, &format!("a table ([{key}] on a line of its own)"), line, faults);
-        }
-        Table::new(name, line, value.as_table())
+    fn take(&mut self, key: &'static str) -> Option<&'d DeValue<'d>> {
+        self.known.push(key);
+        self.table?.get(key).map(|value| value.get_ref())
     }
 
-    /// The tables of a list such as `[[leg]]`.
-    pub fn tables(&mut self, key: &'static str, path: &str, faults: &mut Faults<'_>) -> Vec<Table<'t, 'i>> {
-        let Some((value, line)) = self.take(key, faults) else { return vec![] };
-        let Some(items) = value.as_array() else {
-            self.wrong(key, value, &format!("tables ([[{path}]] on a line of its own)"), line, faults);
-            return vec![];
-        };
-        let mut tables = Vec::new();
-        for item in items.iter() {
-            let line = faults.line_of(item.span().start);
-            match item.get_ref().as_table() {
-                Some(table) => tables.push(Table::new(format!("[[{path}]]"), line, Some(table))),
-                None => self.wrong(key, item.get_ref(), "tables", line, faults),
-            }
-        }
-        tables
-    }
-
-    /// Every key that was not read is a fault; `later` names those that a later version will know.
-    pub fn finish(&self, later: &[&str], faults: &mut Faults<'_>) {
-        let Some(table) = self.table else { return };
-        for key in table.keys() {
-            let (name, line) = (key.get_ref().as_ref(), faults.line_of(key.span().start));
-            if self.taken.contains(&name) {
-                continue;
-            }
-            let text = match later.contains(&name) {
-                true => format!("{}: `{name}` is not supported by this version yet; remove it", self.name),
-                false => format!("{}: unknown key `{}`; {}", self.name, shown(name), self.suggestion(name)),
-            };
-            faults.add(line, text);
-        }
-    }
-
-    fn suggestion(&self, name: &str) -> String {
-        let near = self.taken.iter().map(|key| (distance(name, key), key)).min();
-        match near {
-            Some((distance, key)) if distance <= 2 => format!("did you mean `{key}`?"),
-            _ => format!("known keys: {}", self.taken.join(", ")),
-        }
+    fn refuse(&mut self, key: &'static str, text: String) {
+        self.refused.push(key);
+        self.findings.fault(self.line_of(key), text);
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) | DeValue::Float(_) => "a number",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
+/// The known key that was probably meant: at most a third of its letters, and two, are different.
+fn closest(key: &str, known: &[&'static str]) -> Option<&'static str> {
+    let distances = known.iter().map(|known| (edits(key, known), *known));
+    let (distance, known) = distances.min()?;
+    (distance <= (known.len() / 3).clamp(1, 2)).then_some(known)
 }
 
-/// A key as it may be shown: printable and short.
-fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(40).collect()
-}
-
-/// Levenshtein's distance.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<_> = other.chars().collect();
-    let mut row: Vec<_> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let cost = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+/// Letters to insert, delete, replace or swap with their neighbour to come from one word to the other.
+fn edits(from: &str, to: &str) -> usize {
+    let (from, to) = (from.chars().collect::<Vec<_>>(), to.chars().collect::<Vec<_>>());
+    let mut before_last = Vec::new();
+    let mut last = (0..=to.len()).collect::<Vec<_>>();
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut cost = (last[j] + usize::from(a != b)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                cost = cost.min(before_last[j - 1] + 1);
+            }
+            row.push(cost);
         }
+        before_last = std::mem::replace(&mut last, row);
     }
-    row[other.len()]
+    last[to.len()]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::distance;
+    use super::*;
 
     #[test]
-    fn distances() {
-        assert_eq!([distance("width", "width"), distance("widht", "width"), distance("", "abc")], [0, 2, 3]);
+    fn edits_count_swaps_as_one() {
+        let table = [("width", "width", 0), ("widht", "width", 1), ("with", "width", 1), ("", "hold", 4), ("hold", "", 4)];
+        for (from, to, want) in table {
+            assert_eq!(edits(from, to), want, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn only_a_close_key_is_suggested() {
+        let known = ["width", "height", "url"];
+        let table = [("widht", Some("width")), ("Height", Some("height")), ("uri", Some("url")), ("colour", None), ("id", None)];
+        for (key, want) in table {
+            assert_eq!(closest(key, &known), want, "{key}");
+        }
     }
 }
