@@ -4,7 +4,7 @@
 //! the segment, says why, and asks for a new one at the next keyframe after [`RETRY`]; until then it ignores what comes.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -174,7 +174,7 @@ impl Writer {
     }
 }
 
-fn sentence(error: &io::Error, directory: &PathBuf) -> String {
+fn sentence(error: &io::Error, directory: &Path) -> String {
     let remedy = match error.kind() {
         io::ErrorKind::PermissionDenied => "let the user onaird write there",
         io::ErrorKind::StorageFull => "free some space or raise `keep_free`",

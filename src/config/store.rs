@@ -164,7 +164,7 @@ fn keep(copy: &Path, text: &str) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, copy)?;
     let folder = folder_of(copy);
-    File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()
+    File::open(folder)?.sync_all()
 }
 
 /// The real files. Only regular ones are opened: a pipe would block until somebody writes into it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::media::packet::{Packet, Track};
+use crate::media::packet::Packet;
 use crate::units::MediaTime;
 
 /// How much of the past is kept at least.
@@ -226,13 +226,9 @@ impl Reader {
     }
 }
 
-/// True for a packet at which decoding can start.
-pub fn is_entry(packet: &Packet) -> bool {
-    packet.track == Track::Video && packet.keyframe
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::media::packet::Track;
     use bytes::Bytes;
     use proptest::prelude::*;
 
@@ -264,6 +260,12 @@ mod tests {
     /// Publishes pictures `range`, one each 40 ms, a keyframe each `gop`.
     fn publish(hub: &Hub, range: std::ops::Range<u64>, gop: u64) {
         range.for_each(|index| hub.publish(packet(index, 40, index % gop == 0, 8)));
+    }
+
+    /// Bytes and packets in memory.
+    fn held(hub: &Hub) -> (usize, usize) {
+        let ring = hub.ring();
+        (ring.bytes, ring.packets.len())
     }
 
     fn index(item: Item) -> u64 {
@@ -311,9 +313,9 @@ mod tests {
     fn the_memory_is_bounded_in_bytes() {
         let hub = Hub::new();
         (0..20).for_each(|index| hub.publish(packet(index, 40, index % 5 == 0, MAX_BYTES / 8)));
-        assert!(hub.ring().bytes <= MAX_BYTES && hub.ring().packets.len() == 8);
+        assert_eq!(held(&hub), (MAX_BYTES, 8));
         hub.publish(packet(20, 40, true, MAX_BYTES + 1));
-        assert_eq!((hub.ring().bytes, hub.ring().packets.len()), (0, 0), "what alone is too much is not kept");
+        assert_eq!(held(&hub), (0, 0), "what alone is too much is not kept");
     }
 
     #[test]
@@ -364,7 +366,7 @@ mod tests {
             for (more, reads, skip) in actions {
                 publish(&hub, published..published + more, gop);
                 published += more;
-                prop_assert!(hub.ring().packets.len() <= 301, "12 s at 25 per second");
+                prop_assert!(held(&hub).1 <= 301, "12 s at 25 per second");
                 if skip && reader.skip_to_newest_keyframe() > 0 {
                     gap = true;
                 }

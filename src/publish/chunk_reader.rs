@@ -11,13 +11,11 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BytesMut};
 
 use super::chunk_writer::DEFAULT_CHUNK;
+use super::wire::kind;
 
 pub const MAX_MESSAGE: usize = 1 << 20;
 pub const MAX_HELD: usize = 2 << 20;
 pub const MAX_STREAMS: usize = 64;
-
-const SET_CHUNK_SIZE: u8 = 1;
-const ABORT: u8 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -67,12 +65,12 @@ impl ChunkReader {
     }
 
     /// The next message, or `None` until more bytes come. After an error the connection is of no use.
-    pub fn next(&mut self) -> Result<Option<Message>, ChunkError> {
+    pub fn message(&mut self) -> Result<Option<Message>, ChunkError> {
         loop {
             let Some(message) = self.chunk()? else { return Ok(None) };
             match message {
-                Some(Message { kind: SET_CHUNK_SIZE, payload }) => self.set_chunk_size(&payload)?,
-                Some(Message { kind: ABORT, payload }) => self.abort(&payload),
+                Some(Message { kind: kind::SET_CHUNK_SIZE, payload }) => self.set_chunk_size(&payload)?,
+                Some(Message { kind: kind::ABORT, payload }) => self.abort(&payload),
                 Some(message) => return Ok(Some(message)),
                 None => {}
             }
@@ -189,7 +187,7 @@ mod tests {
 
     fn read_all(reader: &mut ChunkReader, bytes: &[u8]) -> Result<Vec<Message>, ChunkError> {
         reader.feed(bytes);
-        std::iter::from_fn(|| reader.next().transpose()).collect()
+        std::iter::from_fn(|| reader.message().transpose()).collect()
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<Message>, ChunkError> {

@@ -26,8 +26,9 @@ const MAX_ADDRESSES: usize = 8;
 /// Unsent bytes beyond which the kernel takes no more: media should age in the hub, where it can be dropped, not there.
 const UNSENT_LIMIT: u32 = 64 << 10;
 
-/// A backstop behind the stall rule, for what is not acknowledged at all.
-const USER_TIMEOUT: Duration = Duration::from_secs(3);
+/// A backstop behind the stall rule. Not shorter: the kernel counts the time since the peer's window was too small for the
+/// next segment, and would end a path that is slow but moves.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Read at once, at most; a publisher receives little.
 const READ: usize = 8 << 10;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -67,14 +68,15 @@ impl<'a> Live<'a> {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.fill()?;
+            let more = self.fill()?;
             self.write()?;
             let blocked = !self.session.pending().is_empty();
             tokio::select! {
                 () = stop.cancelled() => return self.farewell().await,
                 ready = self.conn.readable() => { ready?; self.conn.read(&mut self.session)?; }
                 ready = self.conn.writable(), if blocked => ready?,
-                () = self.reader.changed(), if !blocked => self.greet()?,
+                () = yield_now(), if !blocked && more => {}
+                () = self.reader.changed(), if !blocked && !more => self.greet()?,
                 _ = look.tick() => self.look()?,
             }
         }
@@ -85,20 +87,20 @@ impl<'a> Live<'a> {
         self.health.lived()
     }
 
-    /// Takes packets from the hub, once everything before them is in the kernel.
-    fn fill(&mut self) -> Result<(), PublishError> {
+    /// Takes packets from the hub, once everything before them is in the kernel; true if more may wait there.
+    fn fill(&mut self) -> Result<bool, PublishError> {
         if !self.session.pending().is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         self.keep_up();
         while self.session.pending().len() < BATCH {
             match self.reader.try_next() {
                 Some(Item::Packet(packet)) => self.send(&packet)?,
                 Some(Item::Lost { .. }) => self.view.dropped(1),
-                None => break,
+                None => return Ok(false),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn keep_up(&mut self) {

@@ -29,7 +29,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`failover`], [`backlog`], [`health`] | rules: which origin, what to leave out, what the kernel's figures mean |
-//! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer` | rule: RTMP as bytes in, bytes and events out |
+//! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `wire` | rule: RTMP as bytes in, bytes and events out |
 //! | `conn`, `tcp_info` | shells: the socket, and what the kernel knows of it |
 //! | `leg`, `live`, `view` | the actor: for ever; one live connection; its face in the status |
 //!
@@ -50,6 +50,7 @@ mod live;
 pub mod session;
 mod tcp_info;
 mod view;
+pub mod wire;
 
 use std::io;
 use std::net::SocketAddr;

@@ -19,6 +19,7 @@ use rml_rtmp::handshake::{Handshake, HandshakeError, HandshakeProcessResult, Pee
 use super::chunk_reader::{ChunkError, ChunkReader, Message, first_u32};
 use super::chunk_writer::{ChunkWriter, Header, TooLong};
 use super::command::{self, Info, Refusal, Reply};
+use super::wire::{Received, chunk_stream, kind};
 use crate::media::flv::Body;
 use crate::media::packet::{Format, Packet, Track};
 use crate::secret::Secret;
@@ -32,26 +33,6 @@ const WINDOW: u32 = 65_536;
 
 /// Answers that may wait to be written.
 const MAX_ANSWERS: usize = 64;
-
-mod kind {
-    pub const SET_CHUNK_SIZE: u8 = 1;
-    pub const ACKNOWLEDGEMENT: u8 = 3;
-    pub const USER_CONTROL: u8 = 4;
-    pub const WINDOW: u8 = 5;
-    pub const AUDIO: u8 = 8;
-    pub const VIDEO: u8 = 9;
-    pub const AMF3_COMMAND: u8 = 17;
-    pub const DATA: u8 = 18;
-    pub const COMMAND: u8 = 20;
-}
-
-mod chunk_stream {
-    pub const CONTROL: u8 = 2;
-    pub const COMMAND: u8 = 3;
-    pub const AUDIO: u8 = 4;
-    pub const DATA: u8 = 5;
-    pub const VIDEO: u8 = 6;
-}
 
 const PING_REQUEST: [u8; 2] = [0, 6];
 const PING_RESPONSE: [u8; 2] = [0, 7];
@@ -112,26 +93,6 @@ pub struct Session {
     received: Received,
 }
 
-/// What we have got, for the acknowledgements that the server may want.
-#[derive(Default)]
-struct Received {
-    total: u32,
-    acknowledged: u32,
-    window: u32,
-}
-
-impl Received {
-    /// Adds bytes; `Some` if it is time to tell the total.
-    fn add(&mut self, bytes: usize) -> Option<u32> {
-        self.total = self.total.wrapping_add(bytes as u32);
-        let due = self.window > 0 && self.total.wrapping_sub(self.acknowledged) >= self.window.div_ceil(2);
-        if due {
-            self.acknowledged = self.total;
-        }
-        due.then_some(self.total)
-    }
-}
-
 impl Session {
     /// The first bytes to write are ready at once.
     pub fn new(target: Target) -> Result<Self, SessionError> {
@@ -163,7 +124,7 @@ impl Session {
 
     /// The first `count` of the pending bytes have been written.
     pub fn sent(&mut self, count: usize) {
-        self.written = (self.written + count).min(self.out.len());
+        self.written = self.written.saturating_add(count).min(self.out.len());
         if self.written == self.out.len() {
             self.out.clear();
             (self.written, self.answers) = (0, 0);
@@ -179,7 +140,7 @@ impl Session {
             return self.shake_hands(bytes);
         }
         self.reader.feed(bytes);
-        while let Some(message) = self.reader.next()? {
+        while let Some(message) = self.reader.message()? {
             self.message(message)?;
         }
         if let Some(total) = self.received.add(bytes.len()) {
@@ -259,7 +220,7 @@ impl Session {
             // "AMF3" in name only: mostly a format byte and then AMF0.
             (kind::AMF3_COMMAND, payload) => self.reply(Reply::parse(payload.strip_prefix(&[0]).unwrap_or(payload))),
             (kind::WINDOW, payload) => {
-                self.received.window = first_u32(payload).unwrap_or(self.received.window);
+                first_u32(payload).inspect(|window| self.received.set_window(*window));
                 Ok(())
             }
             (kind::ACKNOWLEDGEMENT, payload) => {
@@ -318,8 +279,10 @@ impl Session {
 
     /// Events are taken after every `receive`; of acknowledgements in a row only the newest matters.
     fn tell(&mut self, event: Event) {
-        let outdated = |last: &mut Event| matches!((last, &event), (Event::Acknowledged(_), Event::Acknowledged(_)));
-        self.events.pop_back_if(outdated);
+        if let (Some(last @ Event::Acknowledged(_)), Event::Acknowledged(_)) = (self.events.back_mut(), &event) {
+            *last = event;
+            return;
+        }
         if self.events.len() < MAX_ANSWERS {
             self.events.push_back(event);
         }
@@ -409,7 +372,7 @@ mod tests {
     fn written(session: &mut Session, reader: &mut ChunkReader) -> Vec<Message> {
         reader.feed(session.pending());
         session.sent(usize::MAX);
-        std::iter::from_fn(|| reader.next().unwrap()).collect()
+        std::iter::from_fn(|| reader.message().unwrap()).collect()
     }
 
     fn command_names(messages: &[Message]) -> Vec<String> {
@@ -485,15 +448,6 @@ mod tests {
         let ping = said(kind::USER_CONTROL, &[0, 6, 1, 2, 3, 4]);
         let error = (0..=MAX_ANSWERS).find_map(|_| session.receive(&ping).err());
         assert!(matches!(error, Some(SessionError::Flood)));
-    }
-
-    #[test]
-    fn what_was_received_is_acknowledged_with_the_total() {
-        let mut received = Received { window: 1000, total: u32::MAX - 99, acknowledged: u32::MAX - 99 };
-        assert_eq!(
-            [received.add(400), received.add(100), received.add(499), received.add(1)],
-            [None, Some(400), None, Some(900)]
-        );
     }
 
     fn packet(track: Track, keyframe: bool, millis: u64, data: &[u8]) -> Packet {
