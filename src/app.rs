@@ -1,7 +1,7 @@
 //! The daemon put together: builds the rooms, connects the currents, awaits the first end.
 //!
 //! ```text
-//!  SIGTERM / SIGINT ──▶ stop everything, ≤ 2.5 s ──▶ exit 0          a second signal: exit at once
+//!  SIGTERM / SIGINT ──▶ stop everything, ≤ 2.4 s ──▶ exit 0          a second signal: exit at once
 //!  a task ends by itself ──▶ its name in the log ──▶ exit 1 (systemd starts the daemon again)
 //! ```
 
@@ -27,8 +27,9 @@ use crate::status::{self, Status};
 use crate::tasks::Tasks;
 use crate::{archive, capture, conductor, notify, program, publish};
 
-/// How long the tasks may take to stop.
-const STOP_LIMIT: Duration = Duration::from_millis(2500);
+/// How long the program may take to stop, then legs and archive: together less than the 3 s that a stop may take.
+const SOURCES_LIMIT: Duration = Duration::from_millis(700);
+const SINKS_LIMIT: Duration = Duration::from_millis(1700);
 
 /// Where the daemon lives.
 #[derive(Clone, Debug)]
@@ -46,7 +47,10 @@ struct House {
     hub: Hub,
     status: watch::Sender<Status>,
     events: Events,
-    stop: CancellationToken,
+    /// Stops inputs and the program …
+    stop_sources: CancellationToken,
+    /// … and, once these have given all they had, legs and archive.
+    stop_sinks: CancellationToken,
     tasks: Tasks,
 }
 
@@ -94,7 +98,17 @@ impl House {
             ..Status::default()
         });
         let events = Events::new(&status, clock.clone());
-        Self { config, places, events, clock, status, hub: Hub::new(), stop: CancellationToken::new(), tasks: Tasks::default() }
+        Self {
+            config,
+            places,
+            events,
+            clock,
+            status,
+            hub: Hub::new(),
+            stop_sources: CancellationToken::new(),
+            stop_sinks: CancellationToken::new(),
+            tasks: Tasks::default(),
+        }
     }
 
     fn open_rooms(&mut self) -> anyhow::Result<()> {
@@ -127,7 +141,7 @@ impl House {
             };
             channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });
             orders.insert(input.name.clone(), sender);
-            let task = capture::run(input.kind, port, receiver, self.stop.clone());
+            let task = capture::run(input.kind, port, receiver, self.stop_sources.clone());
             self.tasks.spawn(format!("input {}", input.name), task);
         }
         (channels, orders)
@@ -142,7 +156,7 @@ impl House {
             events: self.events.clone(),
             commands,
         };
-        self.tasks.spawn("program", program::run(setup, channels, currents, self.stop.clone()));
+        self.tasks.spawn("program", program::run(setup, channels, currents, self.stop_sources.clone()));
         sender
     }
 
@@ -151,7 +165,7 @@ impl House {
             let report = Report::new(&self.status, move |status| &mut status.legs[index]);
             let name = format!("leg {}", leg.name);
             let (hub, clock, events) = (self.hub.clone(), self.clock.clone(), self.events.clone());
-            let task = publish::run(leg, self.config.device.name.clone(), hub, clock, report, events, self.stop.clone());
+            let task = publish::run(leg, self.config.device.name.clone(), hub, clock, report, events, self.stop_sinks.clone());
             self.tasks.spawn(name, endless(task));
         }
     }
@@ -159,7 +173,7 @@ impl House {
     fn open_archive(&mut self) {
         let report = Report::new(&self.status, |status| &mut status.archive);
         let (hub, clock, events) = (self.hub.clone(), self.clock.clone(), self.events.clone());
-        let task = archive::run(self.config.archive.clone(), hub, clock, report, events, self.stop.clone());
+        let task = archive::run(self.config.archive.clone(), hub, clock, report, events, self.stop_sinks.clone());
         self.tasks.spawn("archive", task);
     }
 
@@ -167,10 +181,13 @@ impl House {
     async fn close(self) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         tracing::info!("stopping");
-        self.stop.cancel();
-        let Self { tasks, .. } = self;
+        let Self { mut tasks, stop_sources, stop_sinks, .. } = self;
+        stop_sources.cancel();
+        tasks.wait(|name| name == "program", SOURCES_LIMIT).await;
+        stop_sinks.cancel();
         // Console, conductor and notify never end; the rooms that hold something do.
-        let late = tasks.finish(|name| !["console", "conductor", "notify"].contains(&name), STOP_LIMIT).await;
+        let holds = |name: &str| !["console", "conductor", "notify"].contains(&name);
+        let late = tasks.wait(holds, SINKS_LIMIT).await;
         for name in late {
             tracing::warn!("{name} did not stop in time and is left behind");
         }

@@ -40,11 +40,11 @@ impl Tasks {
         Some(Ended { name: self.names.remove(&id).unwrap_or_default(), result })
     }
 
-    /// Waits for those that `must` finish, then drops the others; the names of those that were not over by then.
-    pub async fn finish(mut self, must: impl Fn(&str) -> bool, limit: Duration) -> Vec<String> {
-        let all = async { while self.names.values().any(|name| must(name)) && self.next_end().await.is_some() {} };
+    /// Waits until those that are `meant` are over; the names of those that were not in time.
+    pub async fn wait(&mut self, meant: impl Fn(&str) -> bool, limit: Duration) -> Vec<String> {
+        let all = async { while self.names.values().any(|name| meant(name)) && self.next_end().await.is_some() {} };
         let _ = tokio::time::timeout(limit, all).await;
-        let mut late: Vec<_> = self.names.into_values().filter(|name| must(name)).collect();
+        let mut late: Vec<_> = self.names.values().filter(|name| meant(name)).cloned().collect();
         late.sort();
         late
     }
@@ -62,6 +62,6 @@ mod tests {
         tasks.spawn("short", async { anyhow::Ok(()) });
         let ended = tasks.next_end().await.unwrap();
         assert_eq!((ended.name.as_str(), ended.result.is_ok()), ("short", true));
-        assert_eq!(tasks.finish(|_| true, Duration::from_secs(1)).await, ["for ever"]);
+        assert_eq!(tasks.wait(|_| true, Duration::from_secs(1)).await, ["for ever"]);
     }
 }

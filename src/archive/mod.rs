@@ -92,10 +92,20 @@ impl Recorder {
                 }
             }
         }
-        for act in self.segmenter.finish() {
-            let _ = tokio::time::timeout(CLOSE_LIMIT, self.sender.send(act)).await;
-        }
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.write_rest()).await;
         Ok(())
+    }
+
+    /// What is in the hub by now still belongs to the recording.
+    async fn write_rest(&mut self) {
+        while let Some(item) = self.reader.try_next() {
+            for act in self.take(item) {
+                let _ = self.sender.send(act).await;
+            }
+        }
+        for act in self.segmenter.finish() {
+            let _ = self.sender.send(act).await;
+        }
     }
 
     fn take(&mut self, item: Item) -> Vec<Act> {

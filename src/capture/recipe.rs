@@ -25,10 +25,10 @@ pub fn sound_tail(sync: bool) -> String {
 
 /// A V4L2 device's pictures. `raw` says whether the device has an uncompressed format; else it must have MJPEG.
 ///
-/// The pixel aspect ratio is set because drivers without cropping make `v4l2src` report 1/2147483647.
+/// What comes faster than the program is thinned out before anything is converted. The pixel aspect ratio is set because drivers without cropping make `v4l2src` report 1/2147483647.
 pub fn v4l2(device: &Path, raw: bool, format: &RawFormat) -> String {
     let source = format!("v4l2src name=source device={}", quoted(&device.to_string_lossy()));
-    let tail = picture_tail(format, false);
+    let tail = format!("videorate drop-only=true max-rate={} ! {}", format.framerate.fps().ceil(), picture_tail(format, false));
     match raw {
         true => format!(
             "{source} ! video/x-raw ! capssetter join=true caps=\"video/x-raw,pixel-aspect-ratio=(fraction)1/1\" \

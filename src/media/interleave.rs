@@ -50,6 +50,14 @@ impl Interleaver {
         Some(packet)
     }
 
+    /// The next packet in order, whether or not the other track may still bring an earlier one: for the end of the stream.
+    pub fn pop_rest(&mut self) -> Option<Packet> {
+        let times = [Track::Video, Track::Audio].map(|track| (self.lane(track).queue.front().map(|packet| packet.time), track));
+        let (_, track) =
+            times.into_iter().filter_map(|(time, track)| time.map(|time| (time, track))).min_by_key(|(time, _)| *time)?;
+        self.lane(track).queue.pop_front()
+    }
+
     /// Packets dropped because they came after their time had gone out.
     pub fn late(&self) -> u64 {
         self.late
@@ -123,6 +131,16 @@ mod tests {
         interleaver.push(packet(Track::Audio, 0));
         assert_eq!(drain(&mut interleaver), [0]);
         assert_eq!(interleaver.late(), 0);
+    }
+
+    #[test]
+    fn the_rest_comes_out_in_order() {
+        let mut interleaver = Interleaver::default();
+        for (track, millis) in [(Track::Video, 10), (Track::Video, 40), (Track::Audio, 20)] {
+            interleaver.push(packet(track, millis));
+        }
+        let rest: Vec<_> = std::iter::from_fn(|| interleaver.pop_rest()).map(|packet| packet.time.millis()).collect();
+        assert_eq!(rest, [10, 20, 40]);
     }
 
     proptest! {

@@ -41,6 +41,9 @@ use crate::units::BitRate;
 /// How often the figures go into the status.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long the encoders may take for what they still hold when the program stops.
+const END_LIMIT: Duration = Duration::from_millis(400);
+
 #[derive(Debug, Error)]
 pub enum Error {
     /// No encoder, or a pipeline that does not start; the sentence says what to do.
@@ -109,9 +112,17 @@ pub async fn run(setup: Setup, channels: Vec<Channel>, currents: Currents, stop:
             Some(request) = room.commands.recv() => room.handle(request),
             Some(fault) = faults.recv() => return Err(Error::Pipeline(fault)),
             _ = interval.tick() => room.report_figures(),
-            _ = &mut ticking => return if stop.is_cancelled() { Ok(()) } else { Err(Error::Ticker) },
+            _ = &mut ticking => break,
         }
     }
+    if !stop.is_cancelled() {
+        return Err(Error::Ticker);
+    }
+    // What was shown before the stop goes out and is recorded.
+    room.pipeline.end();
+    let _ = tokio::time::timeout(END_LIMIT, faults.recv()).await;
+    room.pipeline.flush();
+    Ok(())
 }
 
 fn start_ticker(

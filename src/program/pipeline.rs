@@ -129,6 +129,21 @@ impl Pipeline {
         }
     }
 
+    /// Tells the encoders that nothing more comes; when they have given all they have, it is told as the fault "ended".
+    pub fn end(&self) {
+        let _ = self.pictures.end_of_stream();
+        let _ = self.sound.end_of_stream();
+    }
+
+    /// Publishes what still waits for its order.
+    pub fn flush(&self) {
+        let Ok(mut state) = self.outlet.state.lock() else { return };
+        while let Some(packet) = state.interleaver.pop_rest() {
+            state.packets += 1;
+            self.outlet.hub.publish(packet);
+        }
+    }
+
     /// Packets that went into the hub.
     pub fn packets(&self) -> u64 {
         self.outlet.state.lock().map(|state| state.packets).unwrap_or_default()

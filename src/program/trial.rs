@@ -99,7 +99,7 @@ pub fn choose_audio() -> Result<&'static AudioRecipe, String> {
     AUDIO_RECIPES
         .iter()
         .find(installed)
-        .ok_or_else(|| "no AAC encoder is installed; install gstreamer1.0-libav (avenc_aac)".into())
+        .ok_or_else(|| "no AAC encoder is installed; install gstreamer1.0-plugins-bad (voaacenc)".into())
 }
 
 /// What a verdict depends on.

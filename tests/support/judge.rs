@@ -1,0 +1,68 @@
+//! Verdicts that several tests need: on the time stamps of a recording, on its decoding, on two recordings of the same program.
+
+use std::path::Path;
+
+use onaird::demo::verify;
+
+use super::flv::{Flv, Tag, Track};
+use super::picture;
+
+/// RTMP's times are whole milliseconds, rounded down: two neighbours may be 1 ms farther apart than they are.
+const ROUNDING: u32 = 1;
+
+/// Every time is later than the one before it, by no more than `frame_ms`.
+pub fn no_gap(tags: &[&Tag], frame_ms: u32) {
+    for pair in tags.windows(2) {
+        let (before, after) = (pair[0].millis, pair[1].millis);
+        assert!(after > before, "{:?} at {after} ms after {before} ms", pair[1].track);
+        assert!(after - before <= frame_ms + ROUNDING, "{:?}: a gap from {before} to {after} ms", pair[1].track);
+    }
+}
+
+/// Both tracks of what an origin recorded at 30 frames per second: strictly rising, without a gap.
+pub fn no_gaps(recording: &Flv) {
+    no_gap(&recording.media(Track::Video), 34);
+    // An AAC frame is 1024 samples: 21.33 ms.
+    no_gap(&recording.media(Track::Audio), 22);
+}
+
+/// The same of any file, by the times that ffprobe reads.
+pub fn no_gaps_in_file(file: &Path, frame: f64) {
+    let name = file.to_str().unwrap();
+    for (track, step) in [("v", frame), ("a", 1024.0 / 48_000.0)] {
+        let times = picture::times(name, track);
+        assert!(times.len() > 10, "{name} holds {} packets of {track}", times.len());
+        for pair in times.windows(2) {
+            let gap = pair[1] - pair[0];
+            assert!(gap > 0.0 && gap < step + 0.0015, "{name}, {track}: from {} to {} s", pair[0], pair[1]);
+        }
+    }
+}
+
+/// ffmpeg decodes all of it without a complaint.
+pub fn decodes(file: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let check = runtime.block_on(verify::decodes(file));
+    assert!(check.result.is_ok(), "{check}");
+}
+
+/// Where two recordings of one program overlap, they hold the same bytes with the same distances in time. Returns the overlap in
+/// tags, and how many tags each has beside it.
+pub fn same_media(one: &Flv, other: &Flv, track: Track) -> (usize, usize) {
+    let (one, other) = (one.media(track), other.media(track));
+    let place = |needle: &Tag, hay: &[&Tag]| hay.iter().position(|tag| tag.hash() == needle.hash() && tag.body == needle.body);
+    // The one that joined later begins somewhere inside the other.
+    let (long, short, start) = match (place(other[0], &one), place(one[0], &other)) {
+        (Some(start), _) => (&one, &other, start),
+        (None, Some(start)) => (&other, &one, start),
+        (None, None) => panic!("two recordings without a common {track:?}"),
+    };
+    let common = (long.len() - start).min(short.len());
+    let shift = i64::from(long[start].millis) - i64::from(short[0].millis);
+    for index in 0..common {
+        let (a, b) = (long[start + index], short[index]);
+        assert_eq!(a.hash(), b.hash(), "{track:?} {index} differs");
+        assert_eq!(i64::from(a.millis) - i64::from(b.millis), shift, "{track:?} {index} has another time");
+    }
+    (common, long.len() + short.len() - 2 * common)
+}
