@@ -172,9 +172,9 @@ impl House {
 
     fn open_archive(&mut self) {
         let report = Report::new(&self.status, |status| &mut status.archive);
-        let (hub, clock, events) = (self.hub.clone(), self.clock.clone(), self.events.clone());
-        let task = archive::run(self.config.archive.clone(), hub, clock, report, events, self.stop_sinks.clone());
-        self.tasks.spawn("archive", task);
+        let task =
+            archive::run(self.config.archive.clone(), self.hub.clone(), report, self.events.clone(), self.stop_sinks.clone());
+        self.tasks.spawn("archive", endless(task));
     }
 
     /// Every room finishes what it does; those that cannot are left behind by name.

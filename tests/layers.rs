@@ -168,6 +168,8 @@ fn rules_are_pure() {
         "archive::segment",
         "archive::fmp4",
         "archive::retention",
+        "archive::recover",
+        "archive::name",
     ];
     const SHELL: &[&str] = &[
         "tokio::",

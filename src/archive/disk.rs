@@ -1,146 +1,242 @@
-//! The folder of segments: a thin shell over files. What is written is synced; what is closed is renamed.
-//!
-//! `NAME.mp4.part` is being written, `NAME.mp4` is whole. It decides nothing about time or space.
+//! The archive's folder: every call here may block for as long as the disk likes, so only the writer's thread makes them.
+//! It knows nothing of packets and decides nothing.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use crate::archive::fmp4;
-use crate::archive::retention::Closed;
-use crate::units::ByteSize;
+use jiff::Timestamp;
 
-const PART: &str = "part";
+use super::fault::Fault;
+use super::name::Name;
+use super::recover;
+use super::retention::Segment;
 
-/// Seconds from MP4's epoch (1904) to Unix's.
-const EPOCH_OF_1904_S: i64 = 2_082_844_800;
+/// The one place where the archive looks at the wall clock: what a segment is called, and when it says it was made.
+#[expect(clippy::disallowed_methods, reason = "a segment's name is an annotation for people; nothing is timed by it")]
+pub fn wall_clock() -> Timestamp {
+    Timestamp::now()
+}
 
-/// The open segment.
-pub struct Segment {
+/// How many names are tried for one second.
+const MAX_NUMBER: u32 = 1000;
+
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// What became of a segment that an earlier life did not close.
+#[derive(Debug)]
+pub enum Leftover {
+    Saved {
+        file: String,
+        bytes: u64,
+        cut: u64,
+    },
+    Deleted {
+        file: String,
+    },
+    /// It stays as it is.
+    Stuck(Fault),
+}
+
+impl Folder {
+    /// Makes it if it is missing.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        fs::create_dir_all(path).map_err(Fault::io("make the folder", path))?;
+        Ok(Self { path: path.to_owned() })
+    }
+
+    pub fn free(&self) -> Result<u64, Fault> {
+        let space = nix::sys::statvfs::statvfs(&self.path);
+        let space = space.map_err(io::Error::from).map_err(Fault::io("ask for the free space of", &self.path))?;
+        // Their width depends on the platform.
+        #[allow(clippy::unnecessary_cast)]
+        let (blocks, size) = (space.blocks_available() as u64, space.fragment_size() as u64);
+        Ok(blocks.saturating_mul(size))
+    }
+
+    /// The closed segments, in no order.
+    pub fn segments(&self) -> Result<Vec<Segment>, Fault> {
+        let mut segments = Vec::new();
+        for (entry, name) in self.entries(Name::parse_closed)? {
+            // Whoever deleted it in the meantime is right.
+            if let Ok(metadata) = entry.metadata() {
+                segments.push(Segment { name, bytes: metadata.len() });
+            }
+        }
+        Ok(segments)
+    }
+
+    fn entries(&self, parse: impl Fn(&str) -> Option<Name>) -> Result<Vec<(fs::DirEntry, Name)>, Fault> {
+        let fault = || Fault::io("list", &self.path);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(fault())? {
+            let entry = entry.map_err(fault())?;
+            if let Some(name) = entry.file_name().to_str().and_then(&parse) {
+                found.push((entry, name));
+            }
+        }
+        Ok(found)
+    }
+
+    pub fn delete(&self, name: Name) -> Result<(), Fault> {
+        let path = self.path.join(name.closed());
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::io("delete", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins a segment under the first name that is free for this second.
+    pub fn begin(&self, start: Timestamp) -> Result<OpenSegment, Fault> {
+        let name = self.free_name(Name::new(start));
+        let path = self.path.join(name.part());
+        let file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(Fault::io("begin", &path))?;
+        let inode = file.metadata().map_err(Fault::io("begin", &path))?.ino();
+        self.sync()?;
+        Ok(OpenSegment { folder: self.path.clone(), name, path, file, inode })
+    }
+
+    fn free_name(&self, first: Name) -> Name {
+        let taken = |name: &Name| self.path.join(name.part()).exists() || self.path.join(name.closed()).exists();
+        let mut names = std::iter::successors(Some(first), |name| Some(name.next())).take(MAX_NUMBER as usize);
+        // If all are taken, beginning the file fails and says so.
+        names.find(|name| !taken(name)).unwrap_or(first)
+    }
+
+    /// Closes what an earlier life left open. To be called while nothing is open.
+    pub fn repair(&self) -> Result<Vec<Leftover>, Fault> {
+        let parts = self.entries(Name::parse_part)?;
+        Ok(parts.into_iter().map(|(_, name)| self.repair_one(name).unwrap_or_else(Leftover::Stuck)).collect())
+    }
+
+    fn repair_one(&self, name: Name) -> Result<Leftover, Fault> {
+        let path = self.path.join(name.part());
+        let fault = || Fault::io("repair", &path);
+        let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(fault())?;
+        let before = file.metadata().map_err(fault())?.len();
+        let Some(bytes) = recover::sound_length(&mut file).map_err(fault())? else {
+            fs::remove_file(&path).map_err(fault())?;
+            return Ok(Leftover::Deleted { file: name.part() });
+        };
+        file.set_len(bytes).and_then(|()| file.sync_all()).map_err(fault())?;
+        let saved = self.closed_name_for(name);
+        fs::rename(&path, self.path.join(saved.closed())).map_err(fault())?;
+        self.sync()?;
+        Ok(Leftover::Saved { file: saved.closed(), bytes, cut: before - bytes })
+    }
+
+    fn closed_name_for(&self, name: Name) -> Name {
+        if self.path.join(name.closed()).exists() { self.free_name(name) } else { name }
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        sync_folder(&self.path)
+    }
+}
+
+/// Makes names last: without it a new or renamed file may be gone after a power cut.
+fn sync_folder(path: &Path) -> Result<(), Fault> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(Fault::io("write out the folder", path))
+}
+
+/// A segment that is being written; if it is dropped, its `.part` stays as far as it came.
+pub struct OpenSegment {
+    folder: PathBuf,
+    name: Name,
+    path: PathBuf,
     file: File,
-    part: PathBuf,
-    whole: PathBuf,
+    inode: u64,
 }
 
-/// A moment of wall time, as the name of a segment and as MP4 counts it.
-pub struct Moment {
-    pub name: String,
-    pub since_1904_s: u64,
-}
-
-/// Wall time is an annotation: it names a segment, nothing else depends on it.
-#[expect(clippy::disallowed_methods, reason = "the one place where the archive reads wall time")]
-pub fn moment() -> Moment {
-    let now = jiff::Timestamp::now();
-    let name = now.strftime("%Y%m%dT%H%M%SZ").to_string();
-    Moment { name, since_1904_s: now.as_second().saturating_add(EPOCH_OF_1904_S).max(0) as u64 }
-}
-
-impl Segment {
-    /// Makes the folder if need be, and a file whose name no other has.
-    pub fn create(folder: &Path, name: &str) -> io::Result<Self> {
-        fs::create_dir_all(folder)?;
-        for number in 0..1000 {
-            let name = if number == 0 { format!("{name}.mp4") } else { format!("{name}-{number}.mp4") };
-            let (whole, part) = (folder.join(&name), folder.join(format!("{name}.{PART}")));
-            if whole.exists() {
-                continue;
-            }
-            match OpenOptions::new().write(true).create_new(true).open(&part) {
-                Ok(file) => return Ok(Self { file, part, whole }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(io::Error::other("a thousand segments of the same second"))
+impl OpenSegment {
+    pub fn name(&self) -> Name {
+        self.name
     }
 
-    /// The file's path while it is open.
-    pub fn path(&self) -> &Path {
-        &self.part
+    /// Returns when the disk says that it has the bytes.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.file.write_all(bytes).and_then(|()| self.file.sync_data()).map_err(Fault::io("write to", &self.path))
     }
 
-    /// Returns when the bytes are on the disk.
-    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.file.sync_data()
-    }
-
-    pub fn close(self) -> io::Result<()> {
-        self.file.sync_all()?;
-        fs::rename(&self.part, &self.whole)?;
-        sync_folder(&self.whole)
-    }
-}
-
-/// Segments that are whole, oldest first.
-pub fn closed(folder: &Path) -> io::Result<Vec<Closed>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".mp4") {
-            let about = entry.metadata()?;
-            let age = about.modified().ok().and_then(|time| time.elapsed().ok()).unwrap_or(Duration::ZERO);
-            found.push(Closed { name, bytes: about.len(), age });
+    /// A file that was deleted or lies under a new mount takes bytes for ever without a word.
+    pub fn check(&self) -> Result<(), Fault> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) if metadata.ino() == self.inode => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Fault::io("look at", &self.path)(error)),
+            _ => Err(Fault::Vanished { path: self.path.clone() }),
         }
     }
-    found.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(found)
-}
 
-pub fn delete(folder: &Path, name: &str) -> io::Result<()> {
-    fs::remove_file(folder.join(name))
-}
-
-/// Space that the daemon's user may fill.
-pub fn free(folder: &Path) -> io::Result<ByteSize> {
-    let about = nix::sys::statvfs::statvfs(folder)?;
-    Ok(ByteSize::from_bytes(about.blocks_available() * about.fragment_size()))
-}
-
-/// What became of a segment that an earlier life left open.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Recovered {
-    /// Closed with so many bytes; so many after its last whole fragment were cut off.
-    Saved { name: String, bytes: u64, cut: u64 },
-    /// There was not one whole fragment in it.
-    Empty { name: String },
-}
-
-/// Closes what an earlier life left open: cut behind the last whole fragment, then renamed.
-pub fn recover(folder: &Path) -> io::Result<Vec<Recovered>> {
-    let mut recovered = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let part = entry?.path();
-        if part.extension().is_some_and(|extension| extension == PART) {
-            recovered.push(recover_one(&part)?);
-        }
+    pub fn close(self) -> Result<(), Fault> {
+        self.check()?;
+        let fault = || Fault::io("close", &self.path);
+        self.file.sync_all().map_err(fault())?;
+        fs::rename(&self.path, self.folder.join(self.name.closed())).map_err(fault())?;
+        sync_folder(&self.folder)
     }
-    Ok(recovered)
 }
 
-fn recover_one(part: &Path) -> io::Result<Recovered> {
-    let mut file = OpenOptions::new().read(true).write(true).open(part)?;
-    let length = file.metadata()?.len();
-    let head_at = |at: u64| {
-        let mut head = [0; 8];
-        file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut head)).ok().map(|()| head)
-    };
-    let whole = part.with_extension("");
-    let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let Some(bytes) = fmp4::whole_length(length, head_at) else {
-        fs::remove_file(part)?;
-        return Ok(Recovered::Empty { name });
-    };
-    file.set_len(bytes)?;
-    file.sync_all()?;
-    fs::rename(part, &whole)?;
-    sync_folder(&whole)?;
-    Ok(Recovered::Saved { name, bytes, cut: length - bytes })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&home.path().join("new/archive")).unwrap();
+        (home, folder)
+    }
+
+    fn start() -> Timestamp {
+        "2026-11-23T05:16:56Z".parse().unwrap()
+    }
+
+    #[test]
+    fn segments_of_one_second_get_names_of_their_own() {
+        let (_home, folder) = folder();
+        let mut first = folder.begin(start()).unwrap();
+        first.append(b"12345").unwrap();
+        first.close().unwrap();
+        let second = folder.begin(start()).unwrap();
+        let third = folder.begin(start()).unwrap();
+        assert_eq!([second.name().to_string(), third.name().to_string()], ["20261123T051656Z-1", "20261123T051656Z-2"]);
+        let closed = folder.segments().unwrap();
+        assert_eq!(closed.len(), 1, "open segments are not listed");
+        assert_eq!((closed[0].name.closed().as_str(), closed[0].bytes), ("20261123T051656Z.mp4", 5));
+        folder.delete(closed[0].name).unwrap();
+        folder.delete(closed[0].name).unwrap();
+        assert!(folder.segments().unwrap().is_empty());
+    }
+
+    #[test]
+    fn leftovers_without_a_fragment_go_and_other_files_stay() {
+        let (_home, folder) = folder();
+        fs::write(folder.path.join("holiday.mp4"), "mine").unwrap();
+        fs::write(folder.path.join("notes.mp4.part"), "mine").unwrap();
+        drop(folder.begin(start()).unwrap());
+        assert!(matches!(&folder.repair().unwrap()[..], [Leftover::Deleted { file }] if file == "20261123T051656Z.mp4.part"));
+        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_vanished_file_is_noticed() {
+        let (_home, folder) = folder();
+        let open = folder.begin(start()).unwrap();
+        open.check().unwrap();
+        fs::remove_dir_all(&folder.path).unwrap();
+        assert!(matches!(open.check(), Err(Fault::Vanished { .. })));
+        Folder::open(&folder.path).unwrap().begin(start()).unwrap();
+        assert!(matches!(open.close(), Err(Fault::Vanished { .. })), "another file of the same name is not this one");
+    }
+
+    #[test]
+    fn a_file_in_the_folders_place() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("archive");
+        fs::write(&path, "").unwrap();
+        let Err(fault) = Folder::open(&path) else { panic!("a file is no folder") };
+        assert!(fault.to_string().contains("archive.directory"), "{fault}");
+    }
 }

@@ -1,195 +1,327 @@
-//! Fragmented MP4 (ISO/IEC 14496-12, 8.8): the header of a segment and its fragments, as bytes. Pure.
+//! The bytes of a segment: fragmented MP4 (ISO/IEC 14496-12) with one H.264 and one AAC track.
 //!
-//! Two tracks, video and sound, on one time line that starts at the segment's first picture. Every fragment says where it
-//! stands (`tfdt`), so that whatever was written before a power cut plays. The boxes are `mp4-atom`'s.
+//! Time 0 of both tracks is the segment's first keyframe, and every fragment says where it stands from there, so that picture
+//! and sound keep their distance exactly and nothing accumulates. Whole files are never held and none are opened here.
 
-use bytes::Bytes;
+use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
-    Atom, Audio, Avc1, Avcc, Codec, Dinf, Dref, DrefEntry, Encode, Esds, FixedPoint, Ftyp, Hdlr, Mdhd, Mdia, Mfhd, Minf, Moof,
-    Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, Url, Visual, Vmhd,
-    esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig},
+    Atom, Audio, Avc1, Avcc, Dinf, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Header, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mp4a,
+    Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, Url, Visual, Vmhd,
 };
 
+use super::segment::Sample;
 use crate::media::packet::{AudioFormat, Format, Track, VideoFormat};
-use crate::units::MediaTime;
+use crate::units::{FrameRate, MediaTime};
 
-/// Ticks of the video track per second: the usual one, exact for 24, 25, 30, 50 and 60 frames.
-const VIDEO_TIMESCALE: u32 = 90_000;
+pub const VIDEO: u32 = 1;
+pub const AUDIO: u32 = 2;
 
-/// `sample_depends_on = 2`: a sync sample (8.8.3.1).
-const SYNC_SAMPLE: u32 = 0x0200_0000;
+pub const MDAT: FourCC = FourCC::new(b"mdat");
 
-/// `sample_depends_on = 1`, not a sync sample.
-const DELTA_SAMPLE: u32 = 0x0101_0000;
+/// Sample flags: depends on no other sample / depends on others and is no entry.
+const ENTRY: u32 = 0x0200_0000;
+const NO_ENTRY: u32 = 0x0101_0000;
 
-/// AAC in MPEG-4 (ISO/IEC 14496-1, table 5) in an audio stream.
-const OBJECT_TYPE_AAC: u8 = 0x40;
-const STREAM_TYPE_AUDIO: u8 = 5;
+/// From 1904, where MP4 begins, to 1970.
+const EPOCH_1904: i64 = 2_082_844_800;
 
-pub type Error = mp4_atom::Error;
+/// Ticks per second that a picture's time is told in, at most.
+const VIDEO_TICKS: u32 = 90_000;
 
-/// One sample in its fragment.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    pub time: MediaTime,
-    /// When the next one of its track begins.
-    pub end: MediaTime,
-    pub keyframe: bool,
-    pub data: Bytes,
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("the encoder's avcC cannot be read ({0})")]
+    Avcc(mp4_atom::Error),
+    #[error("the encoder's NAL lengths have {0} bytes instead of 4")]
+    NalLength(u8),
+    #[error("pictures of {0}x{1} do not fit")]
+    Size(u32, u32),
+    #[error("a box cannot be made ({0})")]
+    Box(#[from] mp4_atom::Error),
 }
 
-/// Turns samples into the bytes of one segment.
-pub struct Muxer {
-    /// Times in the file count from here.
-    start: MediaTime,
-    audio_timescale: u32,
-    fragments: u32,
+/// The head of a segment: `ftyp` and `moov`.
+pub fn head(format: &Format, unix_seconds: i64) -> Result<Vec<u8>, Fault> {
+    let created = unix_seconds.saturating_add(EPOCH_1904).max(0) as u64;
+    let moov = Moov {
+        mvhd: Mvhd {
+            creation_time: created,
+            modification_time: created,
+            timescale: 1000,
+            rate: 1.into(),
+            volume: 1.into(),
+            next_track_id: AUDIO + 1,
+            ..Mvhd::default()
+        },
+        mvex: Some(Mvex { mehd: None, trex: vec![trex(VIDEO, NO_ENTRY), trex(AUDIO, ENTRY)] }),
+        trak: vec![video_track(&format.video, created)?, audio_track(&format.audio, created)],
+        ..Moov::default()
+    };
+    let brands = [b"isom", b"iso6", b"avc1", b"mp41"].map(FourCC::new);
+    let ftyp = Ftyp { major_brand: FourCC::new(b"iso6"), minor_version: 512, compatible_brands: brands.to_vec() };
+    let mut bytes = Vec::new();
+    ftyp.encode(&mut bytes)?;
+    moov.encode(&mut bytes)?;
+    Ok(bytes)
 }
 
-impl Muxer {
-    /// The muxer of a new segment and the bytes that it begins with. `created_s`: seconds since 1904 (MP4's epoch).
-    pub fn new(format: &Format, start: MediaTime, created_s: u64) -> Result<(Self, Vec<u8>), Error> {
-        let mut bytes = Vec::new();
-        let brands = [b"iso6", b"mp41", b"avc1"].map(|brand| brand.into()).to_vec();
-        Ftyp { major_brand: b"iso6".into(), minor_version: 1, compatible_brands: brands }.encode(&mut bytes)?;
-        movie(format, created_s)?.encode(&mut bytes)?;
-        Ok((Self { start, audio_timescale: format.audio.rate, fragments: 0 }, bytes))
+/// One fragment: `moof` and `mdat`. `sequence` counts from 1 within the segment; `base` is the segment's time 0.
+pub fn fragment(format: &Format, base: MediaTime, sequence: u32, samples: &[Sample]) -> Result<Vec<u8>, Fault> {
+    let runs = [Run::of(VIDEO, samples, base, format), Run::of(AUDIO, samples, base, format)];
+    let runs: Vec<Run> = runs.into_iter().filter(|run| !run.samples.is_empty()).collect();
+    let media: usize = runs.iter().map(Run::bytes).sum();
+    let mut moof = Moof { mfhd: Mfhd { sequence_number: sequence }, traf: runs.iter().map(Run::traf).collect() };
+    point_at_data(&mut moof, &runs)?;
+    let mut bytes = Vec::with_capacity(media + 4096);
+    moof.encode(&mut bytes)?;
+    Header { kind: MDAT, size: Some(media) }.encode(&mut bytes)?;
+    for sample in runs.iter().flat_map(|run| &run.samples) {
+        bytes.extend_from_slice(&sample.packet.data);
     }
+    Ok(bytes)
+}
 
-    /// One fragment: `moof` and `mdat`.
-    pub fn fragment(&mut self, video: &[Sample], audio: &[Sample]) -> Result<Vec<u8>, Error> {
-        self.fragments += 1;
-        // The offsets count from the start of `moof`, whose length is known only once it is encoded.
-        let length = encoded(&self.moof(video, audio, 0))?.len();
-        let mut bytes = encoded(&self.moof(video, audio, length + 8))?;
-        let payload: usize = video.iter().chain(audio).map(|sample| sample.data.len()).sum();
-        bytes.reserve(payload + 8);
-        bytes.extend((payload as u32 + 8).to_be_bytes());
-        bytes.extend(b"mdat");
-        video.iter().chain(audio).for_each(|sample| bytes.extend_from_slice(&sample.data));
-        Ok(bytes)
+/// Where each run's data starts, from the start of the `moof`: its own size does not depend on these numbers.
+fn point_at_data(moof: &mut Moof, runs: &[Run]) -> Result<(), Fault> {
+    let mut bytes = Vec::new();
+    moof.encode(&mut bytes)?;
+    let mut offset = bytes.len() + 8;
+    for (trun, run) in moof.traf.iter_mut().flat_map(|traf| &mut traf.trun).zip(runs) {
+        trun.data_offset = Some(i32::try_from(offset).map_err(|_| mp4_atom::Error::TooLarge(MDAT))?);
+        offset += run.bytes();
     }
+    Ok(())
+}
 
-    fn moof(&self, video: &[Sample], audio: &[Sample], offset: usize) -> Moof {
-        let video_bytes: usize = video.iter().map(|sample| sample.data.len()).sum();
-        let tracks = [(Track::Video, video, offset), (Track::Audio, audio, offset + video_bytes)];
-        let filled = tracks.into_iter().filter(|(_, samples, _)| !samples.is_empty());
-        let traf = filled.map(|(track, samples, offset)| self.traf(track, samples, offset)).collect();
-        Moof { mfhd: Mfhd { sequence_number: self.fragments }, traf }
-    }
+/// The samples of one track in one fragment.
+struct Run<'a> {
+    track: u32,
+    scale: u32,
+    base: MediaTime,
+    samples: Vec<&'a Sample>,
+}
 
-    fn traf(&self, track: Track, samples: &[Sample], offset: usize) -> Traf {
-        let entry = |sample: &Sample| TrunEntry {
-            duration: Some((self.ticks(track, sample.end) - self.ticks(track, sample.time)) as u32),
-            size: Some(sample.data.len() as u32),
-            flags: Some(if track == Track::Audio || sample.keyframe { SYNC_SAMPLE } else { DELTA_SAMPLE }),
-            cts: None,
+impl<'a> Run<'a> {
+    fn of(track: u32, samples: &'a [Sample], base: MediaTime, format: &Format) -> Self {
+        let (kind, scale) = match track {
+            VIDEO => (Track::Video, video_scale(format.video.framerate)),
+            _ => (Track::Audio, format.audio.rate),
         };
-        let entries: Vec<_> = samples.iter().map(entry).collect();
+        Self { track, scale, base, samples: samples.iter().filter(|sample| sample.packet.track == kind).collect() }
+    }
+
+    fn bytes(&self) -> usize {
+        self.samples.iter().map(|sample| sample.packet.data.len()).sum()
+    }
+
+    fn ticks(&self, time: MediaTime) -> u64 {
+        ticks(time, self.base, self.scale)
+    }
+
+    fn traf(&self) -> Traf {
+        let start = self.samples.first().map_or(0, |sample| self.ticks(sample.time()));
+        let entries: Vec<TrunEntry> = (0..self.samples.len()).map(|index| self.entry(index)).collect();
         Traf {
-            tfhd: Tfhd { track_id: id(track), default_base_is_moof: true, ..Tfhd::default() },
-            tfdt: Some(Tfdt { base_media_decode_time: samples.first().map_or(0, |first| self.ticks(track, first.time)) }),
-            trun: vec![Trun { data_offset: Some(offset as i32), samples: entries.into() }],
+            tfhd: Tfhd { track_id: self.track, default_base_is_moof: true, ..Tfhd::default() },
+            tfdt: Some(Tfdt { base_media_decode_time: start }),
+            // The offset is put right as soon as the size of the `moof` is known.
+            trun: vec![Trun { data_offset: Some(0), samples: entries.into() }],
             ..Traf::default()
         }
     }
 
-    /// A time in the file, rounded: sums of durations never drift, since each is a difference of two such times.
-    fn ticks(&self, track: Track, time: MediaTime) -> u64 {
-        let timescale = if track == Track::Video { VIDEO_TIMESCALE } else { self.audio_timescale };
-        let nanos = time.since(self.start).as_nanos();
-        ((nanos * u128::from(timescale) + 500_000_000) / 1_000_000_000) as u64
+    /// A sample lasts until the next one, a silence in between included: each stands exactly at its time.
+    fn entry(&self, index: usize) -> TrunEntry {
+        let sample = self.samples[index];
+        let end = self.samples.get(index + 1).map_or(sample.end, |next| next.time());
+        let duration = self.ticks(end).saturating_sub(self.ticks(sample.time()));
+        let flags = if sample.packet.keyframe { ENTRY } else { NO_ENTRY };
+        TrunEntry {
+            duration: Some(u32::try_from(duration).unwrap_or(u32::MAX)),
+            size: Some(sample.packet.data.len() as u32),
+            flags: (self.track == VIDEO).then_some(flags),
+            cts: None,
+        }
     }
 }
 
-fn encoded(moof: &Moof) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    moof.encode(&mut bytes)?;
-    Ok(bytes)
+/// The nearest tick; from rounded times, not from summed durations, so that errors do not add up.
+fn ticks(time: MediaTime, base: MediaTime, scale: u32) -> u64 {
+    let nanos = time.since(base).as_nanos();
+    ((nanos * u128::from(scale) + 500_000_000) / 1_000_000_000) as u64
 }
 
-fn id(track: Track) -> u32 {
-    match track {
-        Track::Video => 1,
-        Track::Audio => 2,
+/// Ticks per second in which every frame of this rate is a whole number of ticks: 90000 for most.
+pub fn video_scale(framerate: FrameRate) -> u32 {
+    framerate.numerator() * (VIDEO_TICKS / framerate.numerator()).max(1)
+}
+
+fn trex(track_id: u32, flags: u32) -> Trex {
+    Trex { track_id, default_sample_description_index: 1, default_sample_flags: flags, ..Trex::default() }
+}
+
+fn video_track(format: &VideoFormat, created: u64) -> Result<Trak, Fault> {
+    let fault = || Fault::Size(format.width, format.height);
+    let width = u16::try_from(format.width).map_err(|_| fault())?;
+    let height = u16::try_from(format.height).map_err(|_| fault())?;
+    let avcc = Avcc::decode_body(&mut &format.avcc[..]).map_err(Fault::Avcc)?;
+    if avcc.length_size != 4 {
+        return Err(Fault::NalLength(avcc.length_size));
     }
-}
-
-fn movie(format: &Format, created_s: u64) -> Result<Moov, Error> {
-    let mvhd = Mvhd {
-        creation_time: created_s,
-        modification_time: created_s,
-        timescale: 1000,
-        rate: 1.into(),
-        volume: 1.into(),
-        next_track_id: 3,
-        ..Mvhd::default()
-    };
-    let trex = |track| Trex { track_id: id(track), default_sample_description_index: 1, ..Trex::default() };
-    let mvex = Mvex { mehd: None, trex: vec![trex(Track::Video), trex(Track::Audio)] };
-    let trak = vec![video_track(&format.video)?, audio_track(&format.audio)];
-    Ok(Moov { mvhd, mvex: Some(mvex), trak, ..Moov::default() })
-}
-
-fn video_track(format: &VideoFormat) -> Result<Trak, Error> {
-    let (width, height) = (format.width as u16, format.height as u16);
-    let avcc = Avcc::decode_body(&mut std::io::Cursor::new(&format.avcc))?;
     let visual = Visual { data_reference_index: 1, width, height, ..Visual::default() };
-    let codec = Codec::Avc1(Avc1 { visual, avcc, ..Avc1::default() });
-    let tkhd = Tkhd { width: width.into(), height: height.into(), ..track_header(Track::Video) };
-    let minf = Minf { vmhd: Some(Vmhd::default()), ..media_information(codec) };
-    Ok(Trak { tkhd, mdia: media(VIDEO_TIMESCALE, b"vide", "video", minf), ..Trak::default() })
+    let minf = Minf { vmhd: Some(Vmhd::default()), ..media_info(Avc1 { visual, avcc, ..Avc1::default() }.into()) };
+    let tkhd = Tkhd { width: width.into(), height: height.into(), ..track_head(VIDEO, created) };
+    Ok(Trak { tkhd, mdia: media(b"vide", "onaird picture", video_scale(format.framerate), created, minf), ..Trak::default() })
 }
 
-fn audio_track(format: &AudioFormat) -> Trak {
-    let bitrate = format.bitrate.bps() as u32;
-    let specific = DecoderSpecific { profile: 2, freq_index: 0, chan_conf: 0, raw: format.asc.to_vec() };
+fn audio_track(format: &AudioFormat, created: u64) -> Trak {
+    let audio = Audio {
+        data_reference_index: 1,
+        channel_count: format.channels,
+        sample_size: 16,
+        // 16 bits only; the AudioSpecificConfig is what counts.
+        sample_rate: u16::try_from(format.rate).unwrap_or(0).into(),
+    };
+    let mp4a = Mp4a { audio, esds: esds(format), btrt: None, taic: None };
+    let minf = Minf { smhd: Some(Smhd::default()), ..media_info(mp4a.into()) };
+    let tkhd = Tkhd { volume: 1.into(), alternate_group: 1, ..track_head(AUDIO, created) };
+    Trak { tkhd, mdia: media(b"soun", "onaird sound", format.rate, created, minf), ..Trak::default() }
+}
+
+fn esds(format: &AudioFormat) -> Esds {
+    /// MPEG-4 audio; an audio stream.
+    const OBJECT_TYPE: u8 = 0x40;
+    const STREAM_TYPE: u8 = 5;
+    let bitrate = u32::try_from(format.bitrate.bps()).unwrap_or(u32::MAX);
     let dec_config = DecoderConfig {
-        object_type_indication: OBJECT_TYPE_AAC,
-        stream_type: STREAM_TYPE_AUDIO,
+        object_type_indication: OBJECT_TYPE,
+        stream_type: STREAM_TYPE,
         max_bitrate: bitrate,
         avg_bitrate: bitrate,
-        dec_specific: Some(specific),
+        dec_specific: Some(DecoderSpecific { raw: format.asc.to_vec(), ..DecoderSpecific::default() }),
         ..DecoderConfig::default()
     };
-    let es_desc = EsDescriptor { es_id: 2, dec_config, sl_config: SLConfig {}, ..EsDescriptor::default() };
-    let sample_rate = FixedPoint::new(format.rate as u16, 0);
-    let audio = Audio { data_reference_index: 1, channel_count: format.channels, sample_size: 16, sample_rate };
-    let codec = Codec::Mp4a(Mp4a { audio, esds: Esds { es_desc }, btrt: None, taic: None });
-    let minf = Minf { smhd: Some(Smhd::default()), ..media_information(codec) };
-    let tkhd = Tkhd { volume: 1.into(), ..track_header(Track::Audio) };
-    Trak { tkhd, mdia: media(format.rate, b"soun", "sound", minf), ..Trak::default() }
+    Esds { es_desc: EsDescriptor { es_id: AUDIO as u16, dec_config, sl_config: SLConfig {}, ..EsDescriptor::default() } }
 }
 
-fn track_header(track: Track) -> Tkhd {
-    Tkhd { track_id: id(track), enabled: true, in_movie: true, ..Tkhd::default() }
+fn track_head(track_id: u32, created: u64) -> Tkhd {
+    Tkhd { track_id, creation_time: created, modification_time: created, enabled: true, in_movie: true, ..Tkhd::default() }
 }
 
-fn media(timescale: u32, handler: &[u8; 4], name: &str, minf: Minf) -> Mdia {
-    let mdhd = Mdhd { timescale, language: "und".into(), ..Mdhd::default() };
-    Mdia { mdhd, hdlr: Hdlr { handler: handler.into(), name: name.into() }, minf }
+fn media_info(codec: mp4_atom::Codec) -> Minf {
+    Minf {
+        dinf: Dinf { dref: Dref { entries: vec![Url::default().into()] } },
+        stbl: Stbl { stsd: Stsd { codecs: vec![codec] }, stco: Some(Stco::default()), ..Stbl::default() },
+        ..Minf::default()
+    }
 }
 
-/// Sample tables are empty: all samples are in fragments.
-fn media_information(codec: Codec) -> Minf {
-    let dref = Dref { entries: vec![DrefEntry::Url(Url { location: String::new() })] };
-    let stbl = Stbl { stsd: Stsd { codecs: vec![codec] }, stco: Some(Stco::default()), ..Stbl::default() };
-    Minf { dinf: Dinf { dref }, stbl, ..Minf::default() }
+fn media(handler: &[u8; 4], name: &str, timescale: u32, created: u64, minf: Minf) -> Mdia {
+    let mdhd = Mdhd { creation_time: created, modification_time: created, timescale, duration: 0, language: "und".to_owned() };
+    Mdia { mdhd, hdlr: Hdlr { handler: handler.into(), name: name.to_owned() }, minf }
 }
 
-/// How many bytes of a segment are whole: its header and all fragments that have both their parts. `None` if not even one
-/// fragment is. Walks the lengths of the top-level boxes; `size_at` gives eight bytes at an offset, or `None` past the end.
-pub fn whole_length(length: u64, mut head_at: impl FnMut(u64) -> Option<[u8; 8]>) -> Option<u64> {
-    let (mut at, mut whole) = (0, None);
-    while let Some(head) = head_at(at) {
-        let size = u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]]));
-        if size < 8 || at + size > length {
-            break;
-        }
-        at += size;
-        if &head[4..] == b"mdat" {
-            whole = Some(at);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::segment::{Cutter, Step};
+    use crate::archive::testing::{Stream, format};
+    use mp4_atom::{Any, Decode, DecodeMaybe};
+    use proptest::prelude::*;
+    use std::time::Duration;
+
+    fn boxes(mut bytes: &[u8]) -> Vec<Any> {
+        std::iter::from_fn(|| Any::decode_maybe(&mut bytes).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_head_holds_what_the_encoders_said() {
+        let format = format();
+        let bytes = head(&format, 1_795_411_016).unwrap();
+        let find = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+        assert!(find(&format.video.avcc) && find(&format.audio.asc));
+        let [Any::Ftyp(_), Any::Moov(moov)] = &boxes(&bytes)[..] else { panic!("want ftyp and moov") };
+        assert_eq!(moov.mvhd.creation_time, 1_795_411_016 + 2_082_844_800);
+        assert_eq!(moov.trak.iter().map(|trak| trak.mdia.mdhd.timescale).collect::<Vec<_>>(), [90_000, 48_000]);
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_told_is_a_fault() {
+        let mut broken = format();
+        broken.video.avcc = bytes::Bytes::from_static(&[1, 2]);
+        assert!(matches!(head(&broken, 0), Err(Fault::Avcc(_))));
+        let mut huge = format();
+        huge.video.width = 70_000;
+        assert!(matches!(head(&huge, 0), Err(Fault::Size(70_000, _))));
+    }
+
+    #[test]
+    fn every_frame_is_whole_ticks() {
+        for (numerator, denominator) in
+            [(30, 1), (25, 1), (24, 1), (30_000, 1001), (24_000, 1001), (60_000, 1001), (7, 1), (240, 1)]
+        {
+            let rate = FrameRate::new(numerator, denominator).unwrap();
+            let scale = video_scale(rate);
+            let per_frame = u64::from(scale / numerator * denominator);
+            let base = rate.time_of(12_345);
+            for index in [0, 1, 2, 29, 30, 100_000] {
+                assert_eq!(ticks(rate.time_of(12_345 + index), base, scale), index * per_frame, "{rate} {index}");
+            }
         }
     }
-    whole
+
+    #[test]
+    fn data_offsets_point_at_the_samples() {
+        let packets = Stream::default().packets();
+        let samples: Vec<Sample> =
+            packets[..20].iter().map(|packet| Sample { packet: packet.clone(), end: packet.time + packet.duration }).collect();
+        let bytes = fragment(&format(), MediaTime::ZERO, 1, &samples).unwrap();
+        let moof = Moof::decode(&mut &bytes[..]).unwrap();
+        for traf in &moof.traf {
+            let track = if traf.tfhd.track_id == VIDEO { Track::Video } else { Track::Audio };
+            let mut at = traf.trun[0].data_offset.unwrap() as usize;
+            for sample in samples.iter().filter(|sample| sample.packet.track == track) {
+                let data = &sample.packet.data;
+                assert_eq!(&bytes[at..at + data.len()], &data[..]);
+                at += data.len();
+            }
+        }
+    }
+
+    proptest! {
+        /// In each track the decode times of a segment are gapless, from fragment to fragment too, and start where they should.
+        #[test]
+        fn decode_times_join(start in 0u64..1 << 33, gop in 1u64..70, rate in prop_oneof![Just((30, 1)), Just((30_000, 1001)), Just((60, 1))]) {
+            let stream = Stream { framerate: rate, gop, seconds: 6, start, ..Stream::default() };
+            let mut format = format();
+            format.video.framerate = FrameRate::new(rate.0, rate.1).unwrap();
+            let mut cutter = Cutter::new(Duration::from_secs(2));
+            let mut steps: Vec<Step> = stream.packets().iter().flat_map(|packet| cutter.push(packet)).collect();
+            steps.extend(cutter.finish());
+            let (mut base, mut due) = (MediaTime::ZERO, [0, 0]);
+            let mut fresh = [true, true];
+            for step in steps {
+                match step {
+                    Step::Begin { base: time, .. } => (base, fresh) = (time, [true, true]),
+                    Step::Fragment(samples) => {
+                        let bytes = fragment(&format, base, 1, &samples).unwrap();
+                        for traf in Moof::decode(&mut &bytes[..]).unwrap().traf {
+                            let track = traf.tfhd.track_id as usize - 1;
+                            let at = traf.tfdt.unwrap().base_media_decode_time;
+                            if !std::mem::take(&mut fresh[track]) {
+                                // One tick of sound is 21 µs: the rounding of times that are told in nanoseconds.
+                                prop_assert!(at.abs_diff(due[track]) <= track as u64);
+                            } else if track == 0 {
+                                prop_assert_eq!(at, 0);
+                            } else {
+                                prop_assert!(at < 1024);
+                            }
+                            due[track] = at + traf.trun[0].samples.iter().map(|s| u64::from(s.duration.unwrap())).sum::<u64>();
+                        }
+                    }
+                    Step::End => {}
+                }
+            }
+        }
+    }
 }

@@ -1,124 +1,156 @@
-//! Room `archive`: what goes out is also recorded, in files that play at any moment and survive a power cut.
+//! The archive: everything the program sends out, on disk, in files that survive a power cut.
 //!
 //! ```text
-//!   hub ──▶ actor (this file) ──▶ segmenter (rule) ──▶ acts, a few ──▶ writer (thread): mux, write, fdatasync, delete
+//! hub ── Reader ── run ──(a few packets)──▶ writer's thread: segment (where to cut) → fmp4 (bytes) → disk
 //! ```
 //!
-//! The program never waits for the disk: if the writer does, the actor stops reading, falls out of the hub's memory, loses whole
-//! GOPs alone, and begins a new segment behind the gap. A disk that is full, gone or read-only is a state, tried again for ever.
+//! A segment is a fragmented MP4 named after the UTC second in which it was begun. It is cut at keyframes after
+//! `archive.segment_seconds`, each fragment of half a second is on the disk before the next one, and as long as it is written
+//! its name ends in `.part`; it can be played at any moment. What an earlier life left open is cut to its last whole fragment
+//! and closed.
+//!
+//! The program never waits for the disk: the writer has a thread of its own, the channel to it is short, and a disk that is too
+//! slow makes this reader of the hub fall behind until whole GOPs are gone, which is counted and begins a new segment. Folders
+//! that cannot be written, full disks, disks that are gone: each is a state that is told and tried again for ever.
 
-pub mod disk;
-pub mod fmp4;
-pub mod retention;
-pub mod segment;
+mod board;
+mod disk;
+mod fault;
+mod fmp4;
+mod name;
+mod recover;
+mod retention;
+mod segment;
+#[cfg(test)]
+mod testing;
 mod writer;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::segment::{Act, Segmenter};
-use self::writer::Writer;
-use crate::clock::MediaClock;
 use crate::config;
 use crate::media::hub::{Hub, Item, Reader};
 use crate::report::{Events, Report};
-use crate::status;
+use crate::status::{self, ArchiveState};
+use writer::Writer;
 
-/// Acts that wait for the disk: about two seconds of fragments.
-const WAITING: usize = 4;
+/// Packets on their way to the writer: about a second. What waits longer waits in the hub, where it is shared.
+const QUEUE: usize = 64;
+
+/// A disk that takes nothing for so long is reported.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long closing the last segment may take.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+const CLOSE: Duration = Duration::from_millis(900);
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("the archive's thread cannot be started: {0}")]
-    Thread(std::io::Error),
-    #[error("the archive's thread ended")]
-    Writer,
-}
-
-/// Records until `stop`.
-pub async fn run(
-    config: config::Archive,
-    hub: Hub,
-    clock: MediaClock,
-    report: Report<status::Archive>,
-    events: Events,
-    stop: CancellationToken,
-) -> Result<(), Error> {
+/// Records until it is told to stop. Returns earlier only if the writer is gone, which is a bug.
+pub async fn run(config: config::Archive, hub: Hub, report: Report<status::Archive>, events: Events, stop: CancellationToken) {
     if !config.enabled {
-        stop.cancelled().await;
-        return Ok(());
+        report.update(|archive| archive.state = ArchiveState::Off);
+        return stop.cancelled().await;
     }
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let (ended, end) = oneshot::channel();
-    let anew = Arc::new(AtomicBool::new(false));
-    let writer = Writer::new(config.clone(), report.clone(), events, clock, anew.clone());
+    let reader = hub.reader();
+    let directory = config.directory.clone();
+    let (items, inbox) = mpsc::channel(QUEUE);
+    let (done, ended) = oneshot::channel();
+    let writer = Writer::new(config, report.clone(), events.clone());
     let work = move || {
-        writer.run(receiver);
-        let _ = ended.send(());
+        writer.run(inbox);
+        // Nobody waits any more if closing took too long.
+        let _ = done.send(());
     };
-    std::thread::Builder::new().name("archive".into()).spawn(work).map_err(Error::Thread)?;
-    let recorder = Recorder { reader: hub.reader(), segmenter: Segmenter::new(config.segment), sender, anew, report };
-    recorder.run(&stop).await?;
-    let _ = tokio::time::timeout(CLOSE_LIMIT, end).await;
-    Ok(())
+    if let Err(error) = std::thread::Builder::new().name("archive".into()).spawn(work) {
+        return events.add(format!("archive: its thread cannot be started: {error}"));
+    }
+    let mut feed = Feed { reader, items, report, stuck: stuck_text(&directory) };
+    tokio::select! {
+        () = feed.run() => return,
+        () = stop.cancelled() => {}
+    }
+    if timeout(CLOSE, feed.finish(ended)).await.is_err() {
+        events.add(format!(
+            "archive: {} did not take the last segment's end in time; it is closed at the next start",
+            directory.display()
+        ));
+    }
 }
 
-struct Recorder {
+/// From the hub to the writer.
+struct Feed {
     reader: Reader,
-    segmenter: Segmenter,
-    sender: mpsc::Sender<Act>,
-    anew: Arc<AtomicBool>,
+    items: mpsc::Sender<Item>,
     report: Report<status::Archive>,
+    /// What to say if the writer takes nothing.
+    stuck: String,
 }
 
-impl Recorder {
-    async fn run(mut self, stop: &CancellationToken) -> Result<(), Error> {
-        loop {
-            let acts = tokio::select! {
-                () = stop.cancelled() => break,
-                item = self.reader.next() => self.take(item),
-            };
-            for act in acts {
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    sent = self.sender.send(act) => sent.map_err(|_| Error::Writer)?,
-                }
-            }
+impl Feed {
+    /// Ends only if the writer is gone. Cancel safe: a packet is taken from the hub when there is room for it.
+    async fn run(&mut self) {
+        while let Some(room) = place(&self.items, &self.report, &self.stuck).await {
+            room.send(self.reader.next().await);
         }
-        let _ = tokio::time::timeout(CLOSE_LIMIT, self.write_rest()).await;
-        Ok(())
     }
 
-    /// What is in the hub by now still belongs to the recording.
-    async fn write_rest(&mut self) {
+    /// What the hub has already, and then the end.
+    async fn finish(mut self, ended: oneshot::Receiver<()>) {
         while let Some(item) = self.reader.try_next() {
-            for act in self.take(item) {
-                let _ = self.sender.send(act).await;
+            if self.items.send(item).await.is_err() {
+                break;
             }
         }
-        for act in self.segmenter.finish() {
-            let _ = self.sender.send(act).await;
+        drop(self.items);
+        // An error means that the writer is gone: that is an end too.
+        let _ = ended.await;
+    }
+}
+
+/// Waits for room in the channel; `None` if the writer is gone.
+async fn place<'a>(
+    items: &'a mpsc::Sender<Item>,
+    report: &Report<status::Archive>,
+    stuck: &str,
+) -> Option<mpsc::Permit<'a, Item>> {
+    loop {
+        match timeout(PATIENCE, items.reserve()).await {
+            Ok(permit) => return permit.ok(),
+            Err(_) => report.update(|archive| {
+                archive.state = ArchiveState::Failed;
+                archive.last_error = Some(stuck.to_owned());
+            }),
         }
     }
+}
 
-    fn take(&mut self, item: Item) -> Vec<Act> {
-        match item {
-            Item::Packet(packet) => self.segmenter.push(&packet, self.anew.load(Ordering::Relaxed)),
-            Item::Lost { .. } => {
-                self.report.update(|archive| {
-                    archive.dropped_gops += 1;
-                    archive.last_error =
-                        Some("the disk is too slow: pictures were left out of the recording; use a faster disk".into());
-                });
-                self.segmenter.finish()
-            }
-        }
+fn stuck_text(directory: &Path) -> String {
+    let seconds = PATIENCE.as_secs();
+    format!("the disk under {} has taken nothing for {seconds} s: check its cable, then replace it", directory.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Status;
+    use tokio::sync::watch;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_reported_while_it_hangs() {
+        let status = watch::Sender::new(Status::default());
+        let report = Report::new(&status, |status| &mut status.archive);
+        let (items, mut inbox) = mpsc::channel(1);
+        items.send(Item::Lost { packets: 1 }).await.unwrap();
+        let stuck = stuck_text(Path::new("/media/usb"));
+        let waiting = tokio::spawn({
+            let items = items.clone();
+            async move { place(&items, &report, &stuck).await.is_some() }
+        });
+        status.subscribe().wait_for(|status| status.archive.state == ArchiveState::Failed).await.unwrap();
+        assert!(status.borrow().archive.last_error.as_ref().unwrap().contains("/media/usb"));
+        inbox.recv().await.unwrap();
+        assert!(waiting.await.unwrap());
     }
 }

@@ -1,0 +1,228 @@
+//! How much of a segment is sound that was never closed: the head and every whole fragment after it.
+//!
+//! A power cut may leave a torn last fragment, or one whose place on the disk was kept but never filled. This reads headers, and
+//! the last fragments' samples; it changes nothing, and an error of the disk is an error, never a reason to cut.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use mp4_atom::{Decode, FourCC, Moof, Traf};
+
+use super::fmp4::{MDAT, VIDEO};
+
+const FTYP: FourCC = FourCC::new(b"ftyp");
+const MOOV: FourCC = FourCC::new(b"moov");
+const MOOF: FourCC = FourCC::new(b"moof");
+
+/// A fragment is half a second; more than this was never one of ours.
+const MAX_FRAGMENT: u64 = 256 << 20;
+
+/// One `moof` with its `mdat`.
+#[derive(Clone, Copy)]
+struct Pair {
+    start: u64,
+    data: u64,
+    end: u64,
+}
+
+/// How many fragments at the end are looked into; the ones before were on the disk before these were begun.
+const DOUBTFUL: usize = 4;
+
+/// The length up to which the file is sound; `None` if that is not even one fragment.
+pub fn sound_length<F: Read + Seek>(file: &mut F) -> io::Result<Option<u64>> {
+    let pairs = last_pairs(file)?;
+    for (index, pair) in pairs.iter().rev().enumerate() {
+        if index == DOUBTFUL || samples_whole(file, *pair)? {
+            return Ok(Some(pair.end));
+        }
+    }
+    Ok(None)
+}
+
+/// The doubtful fragments and the one before them, in order.
+fn last_pairs<F: Read + Seek>(file: &mut F) -> io::Result<VecDeque<Pair>> {
+    let mut scan = Scan { length: file.seek(SeekFrom::End(0))?, at: 0, file };
+    let mut pairs = VecDeque::new();
+    if scan.skip(FTYP)?.is_none() || scan.skip(MOOV)?.is_none() {
+        return Ok(pairs);
+    }
+    while let Some(start) = scan.skip(MOOF)? {
+        let Some(data) = scan.skip(MDAT)? else { break };
+        if pairs.len() > DOUBTFUL {
+            pairs.pop_front();
+        }
+        pairs.push_back(Pair { start, data, end: scan.at });
+    }
+    Ok(pairs)
+}
+
+struct Scan<'a, F> {
+    file: &'a mut F,
+    at: u64,
+    length: u64,
+}
+
+impl<F: Read + Seek> Scan<'_, F> {
+    /// Goes over the next box if it is of this kind and whole; returns where it starts.
+    fn skip(&mut self, kind: FourCC) -> io::Result<Option<u64>> {
+        if self.length - self.at < 8 {
+            return Ok(None);
+        }
+        let mut header = [0; 8];
+        self.file.seek(SeekFrom::Start(self.at))?;
+        self.file.read_exact(&mut header)?;
+        let [a, b, c, d, name @ ..] = header;
+        let size = u64::from(u32::from_be_bytes([a, b, c, d]));
+        if FourCC::from(name) != kind || size < 8 || size > self.length - self.at {
+            return Ok(None);
+        }
+        let start = self.at;
+        self.at += size;
+        Ok(Some(start))
+    }
+}
+
+fn samples_whole<F: Read + Seek>(file: &mut F, pair: Pair) -> io::Result<bool> {
+    if pair.end - pair.start > MAX_FRAGMENT {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; (pair.end - pair.start) as usize];
+    file.seek(SeekFrom::Start(pair.start))?;
+    file.read_exact(&mut bytes)?;
+    let moof = Moof::decode(&mut &bytes[..(pair.data - pair.start) as usize]);
+    Ok(moof.is_ok_and(|moof| moof.traf.iter().all(|traf| run_whole(traf, &bytes).unwrap_or(false))))
+}
+
+/// `None` if the run points outside the fragment.
+fn run_whole(traf: &Traf, bytes: &[u8]) -> Option<bool> {
+    let whole = if traf.tfhd.track_id == VIDEO { picture_whole } else { sound_whole };
+    for trun in &traf.trun {
+        let mut at = usize::try_from(trun.data_offset?).ok()?;
+        for sample in trun.samples.iter() {
+            let end = at + sample.size? as usize;
+            if !whole(bytes.get(at..end)?) {
+                return Some(false);
+            }
+            at = end;
+        }
+    }
+    Some(true)
+}
+
+/// Its NAL units fill it, and none ends in a zero byte (ISO/IEC 14496-10, 7.4.1).
+fn picture_whole(mut picture: &[u8]) -> bool {
+    while let Some((length, rest)) = picture.split_first_chunk::<4>() {
+        let Some((unit, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize) else { return false };
+        if unit.last().is_none_or(|last| *last == 0) {
+            return false;
+        }
+        picture = rest;
+    }
+    picture.is_empty()
+}
+
+/// An AAC frame ends in three ones and less than a byte of padding (ISO/IEC 14496-3, 4.4.2.1).
+fn sound_whole(frame: &[u8]) -> bool {
+    frame.last().is_some_and(|last| *last != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::fmp4;
+    use crate::archive::segment::{Cutter, Step};
+    use crate::archive::testing::{Stream, format};
+    use crate::units::MediaTime;
+    use proptest::prelude::*;
+    use std::io::Cursor;
+    use std::time::Duration;
+
+    /// A segment's bytes, and where its head and each of its fragments ends.
+    fn segment() -> (Vec<u8>, Vec<usize>) {
+        let mut bytes = fmp4::head(&format(), 0).unwrap();
+        let mut ends = vec![bytes.len()];
+        let mut cutter = Cutter::new(Duration::from_secs(60));
+        let mut steps: Vec<Step> = Stream::default().packets().iter().flat_map(|packet| cutter.push(packet)).collect();
+        steps.extend(cutter.finish());
+        for step in steps {
+            if let Step::Fragment(samples) = step {
+                bytes.extend(fmp4::fragment(&format(), MediaTime::ZERO, ends.len() as u32, &samples).unwrap());
+                ends.push(bytes.len());
+            }
+        }
+        (bytes, ends)
+    }
+
+    fn sound(bytes: &[u8]) -> Option<usize> {
+        sound_length(&mut Cursor::new(bytes)).unwrap().map(|length| length as usize)
+    }
+
+    #[test]
+    fn a_whole_segment_is_sound() {
+        let (bytes, ends) = segment();
+        assert_eq!(sound(&bytes), Some(bytes.len()));
+        assert_eq!(ends.len(), 11, "5 s are ten fragments of 500 ms");
+    }
+
+    #[test]
+    fn what_is_no_segment() {
+        assert_eq!(sound(b""), None);
+        assert_eq!(sound(b"a text that someone wrote"), None);
+        assert_eq!(sound(&[0; 5000]), None);
+        let (bytes, ends) = segment();
+        assert_eq!(sound(&bytes[..ends[0]]), None, "a head alone shows nothing");
+    }
+
+    #[test]
+    fn an_error_of_the_disk_is_not_an_end() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::from_raw_os_error(5))
+            }
+        }
+        impl Seek for Broken {
+            fn seek(&mut self, _: SeekFrom) -> io::Result<u64> {
+                Ok(5000)
+            }
+        }
+        assert!(sound_length(&mut Broken).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn torn_anywhere(at in 0usize..1 << 20, junk in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let (bytes, ends) = segment();
+            let at = at % bytes.len();
+            let want = ends[1..].iter().copied().rfind(|end| *end <= at);
+            prop_assert_eq!(sound(&bytes[..at]), want);
+            let mut torn = bytes[..at].to_vec();
+            torn.resize(bytes.len(), 0);
+            prop_assert!(sound(&torn).unwrap_or(0) <= at.max(*ends.iter().find(|end| **end >= at).unwrap()));
+            let mut odd = bytes[..at].to_vec();
+            odd.extend(junk);
+            prop_assert!(sound(&odd) >= want);
+        }
+
+        /// A place on the disk that was kept for a fragment but never filled, or not to its end.
+        #[test]
+        fn unfilled(fragment in 1usize..11, from in 0usize..10_000) {
+            let (mut bytes, ends) = segment();
+            let (start, end) = (ends[fragment - 1], ends[fragment]);
+            bytes.truncate(end);
+            let head = Moof::decode(&mut &bytes[start..]).unwrap().traf[0].trun[0].data_offset.unwrap() as usize;
+            let data = start + head;
+            bytes[data + from % (end - data)..].fill(0);
+            prop_assert_eq!(sound(&bytes), (fragment > 1).then_some(start));
+        }
+    }
+
+    #[test]
+    fn doubt_does_not_eat_up_a_file() {
+        let (mut bytes, ends) = segment();
+        for end in &ends[1..] {
+            bytes[end - 1] = 0;
+        }
+        assert_eq!(sound(&bytes), Some(ends[ends.len() - 1 - DOUBTFUL]));
+    }
+}
