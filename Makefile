@@ -1,40 +1,50 @@
 # What can be done here. Every target installs through apt what it lacks.
 
 CARGO ?= cargo
+# Seconds on air after which the demo ends by itself, with checks; empty: when a person ends it.
+DEMO_SECONDS ?=
+# test, or auto: a capture device if there is one.
+DEMO_INPUT ?= test
 
-.PHONY: help demo test test-vm bench check fmt deny
+.DEFAULT_GOAL := help
+.PHONY: help demo build test check test-vm bench fmt deny deps
 
-help:
-	@echo "make demo      the whole job on this machine, to watch (DEMO_SECONDS=30: ends by itself, checks; DEMO_INPUT=auto: a capture device)"
-	@echo "make test      format, lints, all tests against real origins"
-	@echo "make test-vm   a virtual machine with a virtual HDMI card: the real unit and binary, killed and on air again"
-	@echo "make bench     what the code costs on the live path"
-	@echo "make check     format and lints only"
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo:
+demo: ## the whole job on this machine, to watch (DEMO_SECONDS=30: ends by itself, checks; DEMO_INPUT=auto: a capture device)
 	@tools/install-deps build run test
-	$(CARGO) build --release
-	@target/release/onaird demo --input $(or $(DEMO_INPUT),test) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+	@echo "Building onaird; the first time takes some minutes."
+	@$(CARGO) build --release --locked
+	@target/release/onaird demo --input $(DEMO_INPUT) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
-test: check
-	$(CARGO) test
+build: ## the daemon as it is installed on a box: target/release/onaird
+	@tools/install-deps build
+	$(CARGO) build --release --locked
 
-check:
+# Tests that measure time start encoders of their own; too many at once only measure each other.
+test: check ## format, lints, all tests against real origins
+	$(CARGO) test --locked --no-fail-fast -- --test-threads=2
+
+check: ## format and lints only
 	@tools/install-deps build run test
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-test-vm:
+test-vm: ## a virtual machine with a virtual HDMI card: the real unit and binary, killed and on air again
 	@tools/install-deps build run test vm
-	$(CARGO) build --release
+	$(CARGO) build --release --locked
 	tests/vm/test.sh
 
-bench:
+bench: ## what the code costs on the live path
 	@tools/install-deps build run
-	$(CARGO) bench --bench live_path
+	$(CARGO) bench --locked --bench live_path
 
-fmt:
+fmt: ## formats the sources
 	$(CARGO) fmt
 
-deny:
+deny: ## licences, sources and known faults of what is built in
 	$(CARGO) deny --config .deny.toml check
+
+deps: ## installs all Debian packages that any of these needs
+	@tools/install-deps build run test vm

@@ -81,7 +81,8 @@ fn two_origins_get_the_same_program_without_a_gap() {
     assert!(segments.len() >= 2, "a segment every 5 s: {segments:?}");
     segments.iter().for_each(|segment| judge::no_gaps_in_file(segment, 1.0 / 30.0));
     let archived: Vec<_> = segments.iter().flat_map(|segment| picture::shots(segment)).collect();
-    assert!(archived.len() as u64 >= 30 * SECONDS, "{} pictures archived", archived.len());
+    // At a stop the encoders get 0.4 s for what they still hold.
+    assert!(archived.len() as u64 >= 30 * SECONDS - 12, "only {} pictures in the archive", archived.len());
     every_frame_once(&archived, &last);
     let marks: usize = segments.iter().map(|segment| beep_and_flash_together(segment)).sum();
     assert!(marks as u64 >= SECONDS - 1, "only {marks} marks in the archive");
@@ -102,7 +103,9 @@ fn keyframes_are_regular(recording: &Flv) {
 /// The count in the picture rises by exactly one per frame: nothing was lost or doubled on the way. On a machine so busy that the
 /// input itself is late, the program repeats a picture and says so: no more than it says is forgiven, and no more than 1 %.
 fn every_frame_once(shots: &[Shot], status: &Status) {
-    let card: Vec<_> = shots.iter().skip_while(|shot| shot.count == 0 || shot.count > 1 << 24).collect();
+    // Only what was shown before the status was read: it knows nothing of the moments after.
+    let card = shots.iter().take(30 * SECONDS as usize).skip_while(|shot| shot.count == 0 || shot.count > 1 << 24);
+    let card: Vec<_> = card.collect();
     assert!(card.len() as u64 >= 30 * (SECONDS - 2), "only {} pictures of the card", card.len());
     let steps = card.windows(2).map(|pair| i64::from(pair[1].count) - i64::from(pair[0].count));
     let (mut repeated, mut missing) = (0, 0);

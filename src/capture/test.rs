@@ -1,5 +1,7 @@
 //! The test input's shell: a thread that fills its feed with the test card at the program's rate.
 
+use std::time::Duration;
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -8,6 +10,9 @@ use crate::capture::testcard::TestCard;
 use crate::capture::{Error, Port};
 use crate::media::raw::{Frame, sample_index, sample_time};
 use crate::status::Signal;
+
+/// Half of the program's usual latency.
+const MAX_LATE: Duration = Duration::from_millis(100);
 
 pub async fn run(port: Port, stop: CancellationToken) -> Result<(), Error> {
     let framerate = port.format.framerate;
@@ -39,7 +44,9 @@ fn fill(port: &Port, stop: &CancellationToken) {
         port.feed.push_frame(Frame { time, buffer: card.picture(index, time) });
         let (first, end) = (sample_index(time), sample_index(rate.time_of(index + 1)));
         port.feed.push_sound(sample_time(first), &card.sound(first, (end - first) as usize));
-        // A machine that was busy leaves pictures out, as a camera would.
-        index = (index + 1).max(rate.index_at(port.clock.now()));
+        // Within the program's latency a late picture is as good as any; beyond it, one is left out as a camera would.
+        let now = port.clock.now();
+        let due = if now.since(time) > MAX_LATE { rate.index_at(now) } else { 0 };
+        index = due.max(index + 1);
     }
 }

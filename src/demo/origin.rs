@@ -143,12 +143,12 @@ fn launch(folder: &Path, wishes: Wishes, ports: Ports) -> anyhow::Result<Child> 
 /// Debian's nginx is not in everybody's PATH.
 fn program() -> anyhow::Result<PathBuf> {
     if !Path::new(MODULE).exists() {
-        bail!("{MODULE} is not there; run `tools/install-deps run`, or install nginx and libnginx-mod-rtmp");
+        bail!("{MODULE} is not there; run `tools/install-deps test`, or install nginx and libnginx-mod-rtmp");
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     let found = folders.map(|folder| folder.join("nginx")).find(|path| path.is_file());
-    found.context("nginx is not installed; run `tools/install-deps run`")
+    found.context("nginx is not installed; run `tools/install-deps test`")
 }
 
 fn free_ports() -> io::Result<Ports> {

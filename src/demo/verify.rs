@@ -117,7 +117,7 @@ async fn run(program: &str, arguments: &[&str], limit: Duration) -> Result<Strin
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     let ended = timeout(limit, command.output()).await;
     let output = ended.map_err(|_| format!("{program} did not end within {} s", limit.as_secs()))?;
-    let output = output.map_err(|error| format!("{program} cannot be run ({error}); `tools/install-deps run` installs it"))?;
+    let output = output.map_err(|error| format!("{program} cannot be run ({error}); `tools/install-deps test` installs it"))?;
     let complaint = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
     match output.status.success() && complaint.is_empty() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),

@@ -9,8 +9,11 @@ use std::io::{self, IsTerminal, Write};
 use crate::status::{ArchiveState, Leg, LegState, Shows, Status};
 use crate::units::{BitRate, ByteSize};
 
-/// How many events the view has room for.
-const EVENTS: usize = 6;
+/// How many events are shown to who asks once.
+const EVENTS: usize = 10;
+
+/// How many the live view has room for, if it is to fit 24 rows.
+const STAGE_EVENTS: usize = 4;
 
 /// Loudness of the meter's left end.
 const QUIET_DBFS: f64 = -60.0;
@@ -40,7 +43,6 @@ pub struct Stage {
     pub origins: Vec<OriginView>,
     /// Where each leg can be played when it is at one of the origins.
     pub plays: Vec<Play>,
-    pub recordings: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,31 +65,28 @@ pub struct Play {
 
 /// The status in plain text, as `onaird status` shows it.
 pub fn lines(status: &Status) -> Vec<String> {
-    status_lines(status).into_iter().map(|line| line.text).collect()
+    status_lines(status, EVENTS).into_iter().map(|line| line.text).collect()
 }
 
 /// The status, then how to play it, then what to try.
 pub fn stage_lines(status: &Status, stage: &Stage) -> Vec<Line> {
-    let mut lines = status_lines(status);
+    let mut lines = status_lines(status, STAGE_EVENTS);
     lines.push(plain(""));
-    for leg in &status.legs {
-        let play =
-            stage.plays.iter().find(|play| play.leg == leg.name && play.origin == leg.origin && leg.state == LegState::Live);
-        lines.extend(play.map(|play| plain(format!("play {:<7} ffplay {}", leg.name, play.rtmp))));
-        lines.extend(play.map(|play| plain(format!("             {}", play.hls))));
+    let at = |play: &&Play, leg: &Leg| play.leg == leg.name && play.origin == leg.origin;
+    for leg in status.legs.iter().filter(|leg| leg.state == LegState::Live) {
+        let play = stage.plays.iter().find(|play| at(play, leg));
+        lines.extend(play.map(|play| plain(format!("{:<12} {}   {}", format!("play leg {}", leg.name), play.rtmp, play.hls))));
     }
-    lines.push(plain(format!("recordings   {}", stage.recordings)));
-    lines.push(plain(""));
-    lines.extend(stage.origins.iter().map(origin_line));
-    lines.push(faint("Ctrl-C ends the demo; the recordings stay."));
+    lines.extend(stage.origins.iter().filter(|origin| !origin.running).map(dead_line));
+    lines.push(plain(kill_hint(stage)));
+    lines.push(faint(format!("{:<12} ends the demo; the recordings stay", "Ctrl-C")));
     lines
 }
 
 /// What a log is told once: where to play, what to kill.
 pub fn introduction(stage: &Stage) -> Vec<String> {
     let plays = stage.plays.iter().map(|play| format!("leg {} at {}: {} and {}", play.leg, play.origin, play.rtmp, play.hls));
-    let kills = stage.origins.iter().map(|origin| origin_line(origin).text);
-    plays.chain(kills).collect()
+    plays.chain([kill_hint(stage)]).collect()
 }
 
 /// One short line, for a log.
@@ -102,8 +101,8 @@ pub fn short_line(status: &Status) -> String {
     format!("{} s: {on_air} | {} | archive {}{left}", status.device.uptime_s, legs.join(" | "), archive.state)
 }
 
-fn status_lines(status: &Status) -> Vec<Line> {
-    let mut lines = vec![banner(status), plain("")];
+fn status_lines(status: &Status, events: usize) -> Vec<Line> {
+    let mut lines = vec![banner(status)];
     lines.extend(program_lines(status));
     lines.push(plain(""));
     lines.push(faint(format!("{:<12} {:<10} {:<27} {:>12} {:>8} {:>8}", "leg", "state", "origin", "bit rate", "queue", "rtt")));
@@ -114,7 +113,7 @@ fn status_lines(status: &Status) -> Vec<Line> {
         lines.push(Line { text: format!("! {}. {}.", alarm.text, alarm.remedy), mood: Mood::Bad });
     }
     lines.push(plain(""));
-    let first = status.events.len().saturating_sub(EVENTS);
+    let first = status.events.len().saturating_sub(events);
     lines.extend(status.events[first..].iter().map(|event| faint(format!("{:>8.1} s   {}", event.at_s, event.text))));
     lines
 }
@@ -131,15 +130,13 @@ fn program_lines(status: &Status) -> Vec<Line> {
     let signal = status.inputs.iter().find(|input| input.name == program.input);
     let signal = signal.map(|input| format!("{}, {}", input.kind, input.signal)).unwrap_or_default();
     let mood = if program.shows == Shows::Live { Mood::Plain } else { Mood::Bad };
-    let picture = format!("{:<12} {:<10} {} ({signal})", "program", program.shows.to_string(), program.input);
     let rate = BitRate::from_bps(program.video_bitrate_bps);
-    let encoding =
-        format!("{:<23} {}x{} {:.2} fps, {} at {rate}", "", program.width, program.height, program.fps, program.encoder);
-    let frames =
-        format!("{:<23} {} frames, {} repeated, {} dropped", "", program.frames, program.frames_repeated, program.frames_dropped);
+    let encoding = format!("{}x{} {:.2} fps, {} {rate}", program.width, program.height, program.fps, program.encoder);
+    let picture = format!("{:<12} {:<10} {} ({signal}), {encoding}", "program", program.shows.to_string(), program.input);
+    let frames = format!("{} frames, {} repeated, {} dropped", program.frames, program.frames_repeated, program.frames_dropped);
     let meters: Vec<_> = program.audio_dbfs.iter().map(|dbfs| meter(*dbfs)).collect();
     let sound = plain(format!("{:<12} {}", "sound", meters.join("   ")));
-    vec![Line { text: picture, mood }, plain(encoding), plain(frames), sound]
+    vec![Line { text: picture, mood }, faint(format!("{:<12} {frames}", "")), sound]
 }
 
 /// `[||||||||......] -12 dBFS`
@@ -154,6 +151,7 @@ fn leg_lines(leg: &Leg) -> Vec<Line> {
     let rtt = leg.rtt_ms.map(|rtt| format!("{rtt:.1} ms")).unwrap_or_default();
     let queue = format!("{} ms", leg.queue_ms);
     let text = format!("{:<12} {:<10} {:<27} {rate:>12} {queue:>8} {rtt:>8}", leg.name, leg.state, leg.origin);
+    let text = text.trim_end().to_string();
     let mood = match leg.state {
         LegState::Live => Mood::Good,
         LegState::Off => Mood::Faint,
@@ -191,11 +189,15 @@ fn archive_lines(status: &Status) -> Vec<Line> {
     lines
 }
 
-fn origin_line(origin: &OriginView) -> Line {
-    match origin.running {
-        true => plain(format!("To kill {} and watch:   kill {}", origin.name, origin.pid)),
-        false => Line { text: format!("{} is dead; it comes back in {} s", origin.name, origin.back_in_s), mood: Mood::Bad },
-    }
+/// One command per origin that can be killed.
+fn kill_hint(stage: &Stage) -> String {
+    let running = stage.origins.iter().filter(|origin| origin.running);
+    let commands: Vec<_> = running.map(|origin| format!("kill {} ({})", origin.pid, origin.name)).collect();
+    format!("{:<12} {}", "try, watch", commands.join("   or   "))
+}
+
+fn dead_line(origin: &OriginView) -> Line {
+    Line { text: format!("{:<12} dead; it comes back in {} s", origin.name, origin.back_in_s), mood: Mood::Bad }
 }
 
 fn plain(text: impl Into<String>) -> Line {
@@ -238,8 +240,7 @@ impl Screen {
 
     /// Puts these lines in place of the last ones.
     pub fn draw(&self, lines: &[Line]) {
-        let body: String = lines.iter().map(|line| format!("{}\x1b[K\r\n", paint(line))).collect();
-        print(&format!("\x1b[H{body}\x1b[J"));
+        print(&body(lines));
     }
 
     pub fn add(&self, line: &str) {
@@ -253,6 +254,13 @@ impl Drop for Screen {
             print("\x1b[?7h\x1b[?25h\x1b[?1049l");
         }
     }
+}
+
+/// Every line is put at its row: what does not fit falls on the last one, and nothing scrolls.
+fn body(lines: &[Line]) -> String {
+    let rows = lines.iter().zip(1..);
+    let body: String = rows.map(|(line, row)| format!("\x1b[{row};1H{}\x1b[K", paint(line))).collect();
+    format!("{body}\x1b[J")
 }
 
 fn paint(line: &Line) -> String {
@@ -314,7 +322,7 @@ mod tests {
                 ..Archive::default()
             },
             alarms: vec![Alarm { text: "Leg b is not on air".into(), remedy: "Check the cable".into(), ..Alarm::default() }],
-            events: (0..9).map(|number| Event { at_s: f64::from(number), text: format!("event {number}") }).collect(),
+            events: (7..9).map(|number| Event { at_s: f64::from(number), text: format!("event {number}") }).collect(),
         }
     }
 
@@ -322,16 +330,14 @@ mod tests {
     fn a_status_as_people_read_it() {
         let expected = "\
 ON AIR       demo · onaird 0.1.0 · up 1 min 10 s
-
-program      live       test (test, locked)
-                        1280x720 30.00 fps, x264enc at 3.0 Mbit/s
-                        2100 frames, 1 repeated, 0 dropped
+program      live       test (test, locked), 1280x720 30.00 fps, x264enc 3.0 Mbit/s
+             2100 frames, 1 repeated, 0 dropped
 sound        [||||||||||||||||....]  -12 dBFS   [....................] -100 dBFS
 
 leg          state      origin                          bit rate    queue      rtt
 a            live       rtmp://127.0.0.1:4001/live    3.1 Mbit/s    12 ms   0.0 ms
              for 1 min 5 s, 5.0 MiB sent, 0 reconnects, 0 failovers, 0 GOPs dropped
-b            waiting    rtmp://127.0.0.1:4002/live    3.1 Mbit/s    12 ms         
+b            waiting    rtmp://127.0.0.1:4002/live    3.1 Mbit/s    12 ms
              for 1 min 5 s, 5.0 MiB sent, 0 reconnects, 0 failovers, 0 GOPs dropped
              refused
 
@@ -339,10 +345,6 @@ archive      recording  25.0 MiB written, 1 segments done, 41 h 12 min left
              /tmp/demo/1.mp4
 ! Leg b is not on air. Check the cable.
 
-     3.0 s   event 3
-     4.0 s   event 4
-     5.0 s   event 5
-     6.0 s   event 6
      7.0 s   event 7
      8.0 s   event 8";
         assert_eq!(lines(&status()).join("\n"), expected);
@@ -363,22 +365,29 @@ archive      recording  25.0 MiB written, 1 segments done, 41 h 12 min left
                 OriginView { name: "origin 2".into(), pid: 78, running: false, back_in_s: 9 },
             ],
             plays: vec![play("a", 4001, "a"), play("a", 4002, "a-spare"), play("b", 4002, "b")],
-            recordings: "/tmp/demo".into(),
         };
         let lines: Vec<_> = stage_lines(&status(), &stage).into_iter().map(|line| line.text).collect();
-        let tail = &lines[lines.len() - 7..];
+        let tail = &lines[lines.len() - 5..];
         assert_eq!(
             tail,
             [
-                "play a       ffplay rtmp://127.0.0.1:4001/live/a",
-                "             http://127.0.0.1:5000/hls/a.m3u8",
-                "recordings   /tmp/demo",
                 "",
-                "To kill origin 1 and watch:   kill 77",
-                "origin 2 is dead; it comes back in 9 s",
-                "Ctrl-C ends the demo; the recordings stay.",
+                "play leg a   rtmp://127.0.0.1:4001/live/a   http://127.0.0.1:5000/hls/a.m3u8",
+                "origin 2     dead; it comes back in 9 s",
+                "try, watch   kill 77 (origin 1)",
+                "Ctrl-C       ends the demo; the recordings stay",
             ]
         );
+    }
+
+    #[test]
+    fn a_live_view_on_air_fits_a_terminal_of_24_rows() {
+        let mut status = Status { alarms: vec![], ..status() };
+        status.legs[1] = leg("b", LegState::Live, "rtmp://127.0.0.1:4002/live");
+        status.events = vec![Event::default(); 20];
+        let play = |leg: &Leg| Play { leg: leg.name.clone(), origin: leg.origin.clone(), ..Play::default() };
+        let stage = Stage { plays: status.legs.iter().map(play).collect(), ..Stage::default() };
+        assert!(stage_lines(&status, &stage).len() <= 24);
     }
 
     #[test]

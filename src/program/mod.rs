@@ -58,18 +58,25 @@ pub struct Setup {
     plan: Plan,
     config: config::Program,
     device_name: String,
+    /// What a person should know of how it was decided.
+    remark: Option<String>,
 }
 
 impl Setup {
-    /// Chooses the encoders, by trial where no verdict is known yet (seconds; afterwards milliseconds).
+    /// Chooses the encoders, by trial where no verdict is known yet (seconds; afterwards milliseconds). If the one that the
+    /// configuration names does not work here, the box goes on air with one that does.
     pub fn new(config: &config::Program, device_name: &str, state: Option<&Path>) -> Result<Self, Error> {
-        let recipe = Trials::new(state).choose(&config.encoder).map_err(Error::Pipeline)?;
+        let mut trials = Trials::new(state);
+        let (recipe, remark) = match trials.choose(&config.encoder) {
+            Ok(recipe) => (recipe, None),
+            Err(fault) => (trials.choose("auto").map_err(Error::Pipeline)?, Some(fault)),
+        };
         let audio_recipe = trial::choose_audio().map_err(Error::Pipeline)?;
         let config::Program { width, height, framerate, .. } = *config;
         let format = RawFormat { width, height, framerate, pixels: recipe.pixels };
         let settings = Settings { bitrate: config.video_bitrate, gop: framerate.frames_in(config.keyframe_interval) };
         let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate };
-        Ok(Self { plan, config: config.clone(), device_name: device_name.into() })
+        Ok(Self { plan, config: config.clone(), device_name: device_name.into(), remark })
     }
 
     pub fn format(&self) -> RawFormat {
@@ -170,6 +177,9 @@ struct Room {
 impl Room {
     fn introduce(&self) {
         let plan = &self.setup.plan;
+        if let Some(remark) = &self.setup.remark {
+            self.events.add(format!("{remark}; {} is used instead", plan.recipe.element));
+        }
         self.events.add(format!(
             "program: {}x{} {} fps, {} at {}",
             plan.format.width, plan.format.height, plan.format.framerate, plan.recipe.element, plan.settings.bitrate

@@ -69,7 +69,7 @@ impl Trials {
             .ok_or_else(|| format!("encoder \"{wanted}\" is not known; give \"auto\" or one of {}", names.join(", ")))?;
         match self.verdict(recipe).fault {
             None => Ok(recipe),
-            Some(fault) => Err(format!("encoder \"{wanted}\" does not work here ({fault}); give \"auto\" to take one that does")),
+            Some(fault) => Err(format!("encoder \"{wanted}\" does not work here ({fault}); `onaird devices` tells which do")),
         }
     }
 
