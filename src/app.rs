@@ -58,7 +58,7 @@ struct House {
 pub async fn run(config: Config, places: Places, remarks: Vec<String>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut house = House::build(config, places);
+    let mut house = House::build(config, places, &remarks);
     for remark in remarks {
         house.events.add(remark);
     }
@@ -88,9 +88,14 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 }
 
 impl House {
-    fn build(config: Config, places: Places) -> Self {
+    fn build(config: Config, places: Places, remarks: &[String]) -> Self {
         let clock = MediaClock::start();
-        let device = status::Device { name: config.device.name.clone(), version: env!("CARGO_PKG_VERSION").into(), uptime_s: 0 };
+        let device = status::Device {
+            name: config.device.name.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            uptime_s: 0,
+            config_faults: remarks.to_vec(),
+        };
         let status = watch::Sender::new(Status {
             device,
             inputs: vec![status::Input::default(); config.inputs.len()],

@@ -64,6 +64,11 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
             ),
         }
     }
+    if let Some(first) = status.device.config_faults.first() {
+        let count = status.device.config_faults.len();
+        let text = if count == 1 { first.clone() } else { format!("{first} (and {} more)", count - 1) };
+        raise("config".into(), text, "Correct the configuration and restart; `onaird check` lists all faults");
+    }
     let archive = &status.archive;
     if matches!(archive.state, ArchiveState::Failed | ArchiveState::Full) {
         let cause = archive.last_error.as_deref().unwrap_or("unknown cause");
@@ -158,6 +163,14 @@ mod tests {
         assert_eq!(alarms(&status_with_leg(LegState::Waiting, 9))[0].id, "leg.a.down");
         assert_eq!(alarms(&status_with_leg(LegState::Rejected, 0))[0].id, "leg.a.rejected");
         assert!(alarms(&status_with_leg(LegState::Off, 99)).is_empty());
+    }
+
+    #[test]
+    fn a_faulty_configuration_is_an_alarm_for_as_long_as_it_is_in_use() {
+        let mut status = Status::default();
+        status.device.config_faults = vec!["a.toml:3: bad".into(), "a.toml: the factory's is used".into()];
+        let alarms = alarms(&status);
+        assert_eq!((alarms.len(), alarms[0].text.as_str()), (1, "a.toml:3: bad (and 1 more)"));
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Device {
     pub name: String,
     pub version: String,
     pub uptime_s: u64,
+    /// What is wrong with the configuration, as FILE:LINE: text; what could be used of it is in use.
+    pub config_faults: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,12 +2,16 @@
 
 mod station;
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use onaird::config::InputKind;
-use onaird::control::Command;
+use onaird::control;
 use onaird::media::packet::{Packet, Track};
+use onaird::media::raw::{Pixels, RawFormat};
+use onaird::program::slate;
+use onaird::program::trial::Trials;
 use onaird::status::Shows;
 use onaird::units::{BitRate, FrameRate};
 use station::start;
@@ -45,8 +49,8 @@ async fn without_a_signal_the_slate_is_on_and_a_switch_brings_the_picture() {
     let nothing = InputKind::V4l2 { device: "/dev/onair/never".into(), audio: None };
     let station = start(&[("one", nothing), ("two", InputKind::Test)]);
     station.until("the slate", |status| status.program.shows == Shows::Slate && status.program.frames > 10).await;
-    assert!(station.order(Command::Switch { input: "nine".into() }).await.unwrap_err().contains("one, two"));
-    station.order(Command::Switch { input: "two".into() }).await.unwrap();
+    assert!(station.order(control::Command::Switch { input: "nine".into() }).await.unwrap_err().contains("one, two"));
+    station.order(control::Command::Switch { input: "two".into() }).await.unwrap();
     station.until("the picture", |status| status.program.shows == Shows::Live && status.program.input == "two").await;
 }
 
@@ -55,11 +59,57 @@ async fn the_bit_rate_changes_while_running() {
     let station = start(&[("one", InputKind::Test)]);
     let bytes = |packets: &[Arc<Packet>]| of(Track::Video, packets).iter().map(|packet| packet.data.len()).sum::<usize>();
     station.pictures(30).await;
-    station.order(Command::Bitrate(BitRate::from_bps(100_000))).await.unwrap();
+    station.order(control::Command::Bitrate(BitRate::from_bps(100_000))).await.unwrap();
     station.pictures(60).await;
     let low = bytes(&station.pictures(90).await);
-    station.order(Command::Bitrate(BitRate::from_bps(3_000_000))).await.unwrap();
+    station.order(control::Command::Bitrate(BitRate::from_bps(3_000_000))).await.unwrap();
     station.pictures(60).await;
     let high = bytes(&station.pictures(90).await);
     assert!(high > 2 * low, "{low} bytes at 100 kbit/s, {high} bytes at 3 Mbit/s");
+}
+
+const FORMAT: RawFormat = RawFormat { width: 320, height: 180, framerate: FrameRate::new(30, 1).unwrap(), pixels: Pixels::I420 };
+
+#[test]
+fn a_picture_file_becomes_the_slate_with_its_proportions_kept() {
+    gstreamer::init().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let square = folder.path().join("square.png");
+    let arguments = ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "color=white:size=100x100", "-frames:v", "1"];
+    let drawn = Command::new("ffmpeg").args(arguments).arg(&square).status().expect("ffmpeg");
+    assert!(drawn.success());
+    let slate = slate::from_file(&square, &FORMAT).unwrap();
+    let map = slate.map_readable().unwrap();
+    let luma = |x: usize, y: usize| map[y * 320 + x];
+    assert_eq!(map.len(), FORMAT.layout().size());
+    assert!(luma(160, 90) > 220, "white in the middle");
+    assert!(luma(10, 90) < 30 && luma(310, 90) < 30, "black bars beside the square");
+}
+
+#[test]
+fn a_slate_that_is_no_picture_is_named_with_what_to_do() {
+    gstreamer::init().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("slate.png");
+    std::fs::write(&text, "not a picture").unwrap();
+    for path in [text, folder.path().join("missing.png")] {
+        let fault = slate::from_file(&path, &FORMAT).unwrap_err();
+        assert!(fault.contains(path.to_str().unwrap()) && fault.contains("PNG or JPEG"), "{fault}");
+    }
+}
+
+#[test]
+fn verdicts_on_encoders_are_found_by_trial_and_remembered() {
+    gstreamer::init().unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let chosen = Trials::new(Some(state.path())).choose("auto").unwrap().element;
+    let file = state.path().join("encoders.json");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains(chosen) && kept.contains("not installed"), "{kept}");
+    // What is remembered is believed, until the environment is another.
+    std::fs::write(&file, kept.replace("\"fault\": null", "\"fault\": \"a matter of yesterday\"")).unwrap();
+    assert!(Trials::new(Some(state.path())).choose(chosen).is_err_and(|fault| fault.contains("yesterday")));
+    std::fs::write(&file, kept.replace("GStreamer", "An older GStreamer")).unwrap();
+    assert_eq!(Trials::new(Some(state.path())).choose("auto").unwrap().element, chosen);
+    assert!(Trials::new(None).choose("nonsense").is_err_and(|fault| fault.contains("x264enc")));
 }

@@ -293,7 +293,7 @@ mod tests {
 
     fn status() -> Status {
         Status {
-            device: Device { name: "demo".into(), version: "0.1.0".into(), uptime_s: 70 },
+            device: Device { name: "demo".into(), version: "0.1.0".into(), uptime_s: 70, config_faults: vec![] },
             on_air: true,
             program: Program {
                 input: "test".into(),

@@ -16,6 +16,10 @@ define ONAIRD_INSTALL_INIT_SYSTEMD
 		$(TARGET_DIR)/usr/lib/systemd/system/onaird.service
 	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.sysusers.conf \
 		$(TARGET_DIR)/usr/lib/sysusers.d/onaird.conf
+	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.tmpfiles.conf \
+		$(TARGET_DIR)/usr/lib/tmpfiles.d/onaird.conf
+	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.modules.conf \
+		$(TARGET_DIR)/usr/lib/modules-load.d/onaird.conf
 	$(INSTALL) -D -m 0644 $(@D)/udev/70-onaird.rules \
 		$(TARGET_DIR)/usr/lib/udev/rules.d/70-onaird.rules
 	$(INSTALL) -D -m 0644 $(@D)/docs/factory.toml \
