@@ -71,7 +71,7 @@ fn main() {
     measure("synchroniser: one choice among eight pictures", 100_000, |_| {
         black_box(sync.choose(framerate.time_of(4), Duration::from_millis(300), &times));
     });
-    let feed = Feed::default();
+    let feed = Feed::new(Duration::from_millis(200));
     let samples = vec![1i16; 1600 * 2];
     let mut out = vec![0i16; 1600 * 2];
     let mut index = 0u64;

@@ -139,7 +139,7 @@ impl House {
             let port = capture::Port {
                 name: input.name.clone(),
                 format: setup.format(),
-                feed: Feed::default(),
+                feed: Feed::new(self.config.program.latency),
                 clock: self.clock.clone(),
                 report: Report::new(&self.status, move |status| &mut status.inputs[index]),
                 events: self.events.clone(),

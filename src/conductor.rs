@@ -48,7 +48,7 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
     let mut raise = |id: String, text: String, remedy: &str| {
         alarms.push(Alarm { id, since_s: 0, text, remedy: remedy.into() });
     };
-    for leg in status.legs.iter().filter(|leg| leg.since_s >= GRACE_S || leg.state == LegState::Rejected) {
+    for leg in status.legs.iter().filter(|leg| leg.down_s >= GRACE_S || leg.state == LegState::Rejected) {
         let cause = leg.last_error.as_deref().unwrap_or("no answer yet");
         match leg.state {
             LegState::Live | LegState::Off => {}
@@ -152,8 +152,8 @@ mod tests {
     use super::*;
     use crate::status::{Input, Leg};
 
-    fn status_with_leg(state: LegState, since_s: u64) -> Status {
-        let leg = Leg { name: "a".into(), state, since_s, ..Leg::default() };
+    fn status_with_leg(state: LegState, down_s: u64) -> Status {
+        let leg = Leg { name: "a".into(), state, down_s, ..Leg::default() };
         Status { legs: vec![leg], ..Status::default() }
     }
 

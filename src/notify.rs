@@ -1,7 +1,7 @@
 //! What systemd is told: READY once the program runs, a status line for people, WATCHDOG only while packets flow.
 //!
 //! A daemon that is alive but sends nothing is not alive to a broadcaster: the watchdog is fed by progress, so a hung encoder
-//! restarts the process as surely as a crash does.
+//! restarts the process as surely as a crash does. Progress is that of the slower track: sound alone is none.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -50,20 +50,20 @@ impl Word {
 /// The rule of what to tell; remembers what was told.
 #[derive(Default)]
 struct Teller {
-    packets: u64,
+    progress: u64,
     line: String,
 }
 
 impl Teller {
     fn look(&mut self, status: &Status) -> Vec<Word> {
         let mut words = Vec::new();
-        let packets = status.program.packets;
-        if packets > self.packets {
-            if self.packets == 0 {
+        let progress = status.program.progress;
+        if progress > self.progress {
+            if self.progress == 0 {
                 words.push(Word::Ready);
             }
             words.push(Word::Watchdog);
-            self.packets = packets;
+            self.progress = progress;
         }
         let line = line(status);
         if line != self.line {
@@ -97,10 +97,10 @@ mod tests {
         let mut teller = Teller::default();
         let mut status = Status::default();
         assert!(!teller.look(&status).contains(&Word::Watchdog));
-        status.program.packets = 10;
+        status.program.progress = 10;
         assert_eq!(teller.look(&status), [Word::Ready, Word::Watchdog]);
         assert_eq!(teller.look(&status), []);
-        status.program.packets = 11;
+        status.program.progress = 11;
         assert_eq!(teller.look(&status), [Word::Watchdog]);
     }
 }

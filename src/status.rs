@@ -50,6 +50,8 @@ pub struct Program {
     pub audio_dbfs: Vec<f64>,
     /// Packets that came out of the encoders since the start.
     pub packets: u64,
+    /// Packets of the track that has brought fewer: rises only while both encoders work.
+    pub progress: u64,
 }
 
 /// What the program's picture is made of at this moment.
@@ -95,6 +97,8 @@ pub struct Leg {
     pub origin: String,
     /// Seconds in this state.
     pub since_s: u64,
+    /// Seconds since it was last live (or began to try), 0 while it is.
+    pub down_s: u64,
     pub bitrate_bps: u64,
     /// Age of the oldest packet that waits to be written.
     pub queue_ms: u64,

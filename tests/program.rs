@@ -68,6 +68,37 @@ async fn the_bit_rate_changes_while_running() {
     assert!(high > 2 * low, "{low} bytes at 100 kbit/s, {high} bytes at 3 Mbit/s");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_follow_one_another_without_a_slate_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = folder.path().join("film.mp4");
+    let source = ["-nostdin", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30", "-t", "1.5"];
+    let coded = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+    assert!(Command::new("ffmpeg").args(source).args(coded).arg(&film).status().expect("ffmpeg").success());
+    let empty = folder.path().join("empty.mp4");
+    std::fs::write(&empty, "").unwrap();
+    let paths = vec![film.clone(), empty, film];
+    let station = start(&[("one", InputKind::File { paths, looped: true })]);
+    let (reply, done) = tokio::sync::oneshot::channel();
+    let command = control::Command::Roll { input: "one".into() };
+    station.orders[0].send(control::Request { command, reply }).await.unwrap();
+    done.await.unwrap().unwrap();
+    station.until("the first picture", |status| status.program.shows == Shows::Live).await;
+    let begin = station.status.borrow().program.clone();
+    let mut slates = 0;
+    station
+        .until("six seconds", |status| {
+            slates += u32::from(status.program.shows == Shows::Slate);
+            status.program.frames > begin.frames + 180
+        })
+        .await;
+    let repeated = station.status.borrow().program.frames_repeated - begin.frames_repeated;
+    assert_eq!(slates, 0);
+    assert!(repeated <= 30, "{repeated} pictures repeated over three or four joins");
+    let fault = station.status.borrow().inputs[0].last_error.clone().unwrap();
+    assert!(fault.contains("empty.mp4"), "{fault}");
+}
+
 const FORMAT: RawFormat = RawFormat { width: 320, height: 180, framerate: FrameRate::new(30, 1).unwrap(), pixels: Pixels::I420 };
 
 #[test]

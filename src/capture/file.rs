@@ -140,6 +140,7 @@ impl Player {
         self.set_wanted(true);
         if self.rolling.is_none() {
             self.start_ready();
+            self.load_ready();
         }
     }
 
@@ -161,7 +162,7 @@ impl Player {
     /// Makes the next file ready, unless a whole round of them has just failed.
     fn load_ready(&mut self) {
         let now = self.port.clock.now();
-        if now < self.rest_until {
+        if self.ready.is_some() || now < self.rest_until {
             return;
         }
         let Some(path) = self.playlist.advance() else { return };
@@ -173,11 +174,14 @@ impl Player {
 
     /// The clip on air has ended or failed.
     fn next_clip(&mut self, said: Said) {
-        if let (Said::Fault(fault), Some(deck)) = (&said, &self.rolling) {
-            let path = deck.path.clone();
-            self.fault(&path, fault);
+        if let Some(deck) = self.rolling.take() {
+            match said {
+                Said::Fault(fault) => self.fault(&deck.path, &fault),
+                // It would be played again and again in no time.
+                Said::Ended if deck.clip.pictures.get() == 0 => self.fault(&deck.path, "there is nothing in it to play"),
+                Said::Ended => {}
+            }
         }
-        self.rolling = None;
         self.start_ready();
         self.load_ready();
     }
@@ -200,11 +204,14 @@ impl Player {
     fn look(&mut self) {
         let now = self.port.clock.now();
         let Some(deck) = &mut self.rolling else {
-            if self.ready.is_none() {
-                self.load_ready();
-            }
+            self.load_ready();
             if self.wanted {
                 self.start_ready();
+                self.load_ready();
+            }
+            if self.wanted && self.rolling.is_none() {
+                // The list is at its end, or nothing of it can be played.
+                self.port.report.update(|input| input.signal = Signal::NoSignal);
             }
             return;
         };
@@ -224,9 +231,8 @@ impl Player {
             });
         } else if now.since(deck.news) > STALL {
             self.next_clip(Said::Fault(format!("nothing came out of it for {} s", STALL.as_secs())));
-        } else if self.ready.is_none() {
-            self.load_ready();
         }
+        self.load_ready();
     }
 
     fn fault(&mut self, path: &Path, fault: &str) {
@@ -237,7 +243,7 @@ impl Player {
         }
         let text = format!("{} cannot be played ({fault}); the next file is taken", path.display());
         if self.reported.insert(path.into()) {
-            self.port.fault(&text);
+            self.port.fault(&text, true);
         }
     }
 }

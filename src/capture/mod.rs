@@ -60,13 +60,9 @@ pub struct Port {
 }
 
 impl Port {
-    /// Says once what went wrong, however often it goes wrong in the same way.
-    fn fault(&self, fault: &str) {
-        let mut news = false;
-        self.report.update(|input| {
-            news = input.last_error.as_deref() != Some(fault);
-            input.last_error = Some(fault.into());
-        });
+    /// Puts a fault into the status, and among the events if it is news.
+    fn fault(&self, fault: &str, news: bool) {
+        self.report.update(|input| input.last_error = Some(fault.into()));
         if news {
             self.events.add(format!("input {}: {fault}", self.name));
         }
@@ -91,8 +87,21 @@ pub async fn run(
             Ok(())
         }
         config::InputKind::File { paths, looped } => {
-            file::run(file::Playlist::new(paths, looped), port, orders, stop).await;
-            Ok(())
+            let playlist = file::Playlist::new(paths, looped);
+            on_own_thread(move || file::run(playlist, port, orders, stop)).await
         }
     }
+}
+
+/// For work that opens files: a disk that hangs keeps this input waiting and nobody else.
+async fn on_own_thread<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::Thread)?;
+    let (ended, end) = tokio::sync::oneshot::channel();
+    let body = move || {
+        runtime.block_on(work());
+        let _ = ended.send(());
+    };
+    std::thread::Builder::new().name("files".into()).spawn(body).map_err(Error::Thread)?;
+    let _ = end.await;
+    Ok(())
 }

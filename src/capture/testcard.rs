@@ -4,7 +4,7 @@
 //! ┌────────────────────────────┐  top strip, 1/16 of the height: the frame count in binary, 32 cells, highest bit left
 //! │▌█▌█ ▌ ▌▌ frame count █ ▌▌▌ │
 //! │  colour bars   00:00:12.34 │  running clock and frame count in figures
-//! │       ■ moves        ┌─────┤
+//! │  snow  ■ moves       ┌─────┤
 //! │                      │flash│  white for the first 100 ms of every second …
 //! │                      └─────┤
 //! └────────────────────────────┘  … and just then a beep of 1 kHz at -12 dBFS
@@ -57,6 +57,7 @@ impl TestCard {
         let size = Size::new(self.format.width, self.format.height);
         let mut luma = Luma { data: &mut data, stride: info.stride()[0] as usize, size };
         draw_strip(&mut luma, index as u32);
+        draw_snow(&mut luma, index);
         draw_mover(&mut luma, time);
         draw_clock(&mut luma, index, time);
         let flash = if time.nanos() % SECOND_NANOS < MARK_NANOS { 255 } else { 0 };
@@ -115,6 +116,22 @@ fn draw_strip(luma: &mut Luma<'_>, count: u32) {
     for bit in 0..BITS {
         let set = count & (1 << (BITS - 1 - bit)) != 0;
         luma.fill(bit * cell, 0, cell, luma.size.height / 16, if set { 255 } else { 0 });
+    }
+}
+
+/// A patch of noise, so that the encoder has as much to do as with a real picture.
+fn draw_snow(luma: &mut Luma<'_>, index: u64) {
+    let (width, height) = ((luma.size.width * 5 / 8) as usize, luma.size.height as usize);
+    let mut state = index.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for row in height * 9 / 16..height * 3 / 4 {
+        let start = row * luma.stride + width / 10;
+        for pixel in &mut luma.data[start..start + width] {
+            // Xorshift (Marsaglia 2003).
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *pixel = 96 + (state >> 58) as u8;
+        }
     }
 }
 

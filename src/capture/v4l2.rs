@@ -49,24 +49,33 @@ async fn keep_sound(name: Option<&str>, port: &Port) {
     }
 }
 
-/// The pause between two lives; it grows while they are short.
-struct Rest(Backoff);
+/// The pause between two lives; it grows while they are short, and the same fault is said once.
+struct Rest {
+    backoff: Backoff,
+    told: Option<String>,
+}
 
 impl Default for Rest {
     fn default() -> Self {
-        Self(const { Backoff::new(RETRY_FIRST, RETRY_LONGEST).expect("base below cap") })
+        Self { backoff: const { Backoff::new(RETRY_FIRST, RETRY_LONGEST).expect("base below cap") }, told: None }
     }
 }
 
 impl Rest {
     async fn after(&mut self, born: MediaTime, error: &Error, port: &Port) {
-        port.fault(&error.to_string());
+        let text = error.to_string();
         if port.clock.now().since(born) > 5 * STALL {
-            self.0.reset();
+            self.backoff.reset();
+            self.told = None;
         }
-        tokio::time::sleep(self.0.next(fastrand::f64())).await;
+        port.fault(&text, self.told.as_ref() != Some(&text));
+        self.told = Some(text);
+        tokio::time::sleep(self.backoff.next(fastrand::f64())).await;
     }
 }
+
+/// How faults of the sound begin: pictures that come do not mend them.
+const SOUND: &str = "sound from";
 
 async fn run_pictures(device: &Path, port: &Port) -> Error {
     let look = look(device).await;
@@ -96,7 +105,9 @@ async fn start_pictures(device: &Path, port: &Port) -> Result<(Running, Counter)
 /// Stays as long as pictures come.
 async fn watch_pictures(device: &Path, port: &Port, running: Running, counter: Counter) -> Error {
     let mut said = sink::listen(&running.0);
-    play(&running).await;
+    if tokio::time::timeout(2 * STALL, play(&running)).await.is_err() {
+        return Error::Stalled(2 * STALL);
+    }
     let mut last_count = 0;
     let mut last_news = port.clock.now();
     let mut interval = tokio::time::interval(LOOK);
@@ -130,8 +141,8 @@ async fn run_sound(name: &str, port: &Port) -> Error {
     let mut said = sink::listen(&running.0);
     play(&running).await;
     match said.recv().await {
-        Some(Said::Fault(fault)) => Error::Pipeline(format!("sound from {name}: {fault}; `arecord -L` lists the names")),
-        _ => Error::Pipeline(format!("sound from {name} ended")),
+        Some(Said::Fault(fault)) => Error::Pipeline(format!("{SOUND} {name}: {fault}; `arecord -L` lists the names")),
+        _ => Error::Pipeline(format!("{SOUND} {name} ended")),
     }
 }
 
@@ -154,9 +165,8 @@ fn report_signal(port: &Port, look: &signal::Look, rolling: bool) {
         if let Some(mode) = &look.mode {
             input.mode.clone_from(mode);
         }
-        if rolling && look.signal == Signal::Locked {
-            input.last_error = None;
-        }
+        let mended = rolling && look.signal == Signal::Locked;
+        input.last_error.take_if(|fault| mended && !fault.starts_with(SOUND));
     });
 }
 

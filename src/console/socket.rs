@@ -28,6 +28,9 @@ const LINE: u64 = 4096;
 /// A visitor that says nothing for so long is shown out.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// A visitor that does not read its answer for so long, likewise.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("control socket {}: another onaird is running; stop it, or give --socket another path", .0.display())]
@@ -109,7 +112,7 @@ impl Desk {
             let answer = self.answer(&String::from_utf8_lossy(&line)).await;
             let mut json = serde_json::to_vec(&answer).map_err(io::Error::from)?;
             json.push(b'\n');
-            writer.write_all(&json).await?;
+            tokio::time::timeout(PATIENCE, writer.write_all(&json)).await.map_err(io::Error::from)??;
             if !line.ends_with(b"\n") {
                 return Ok(());
             }

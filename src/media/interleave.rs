@@ -2,7 +2,8 @@
 //!
 //! The two encoders deliver at their own pace; players, recorders and both legs want one order, the same for all. A packet is
 //! held until the other track has caught up with it, but never for longer than [`PATIENCE`] of media: if one encoder is silent, the
-//! other goes on alone. What comes later than what already went out is dropped, since time must not run backwards.
+//! other goes on alone. What comes later than what already went out is dropped, since time must not run backwards; of pictures,
+//! all up to the next keyframe.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use std::time::Duration;
 use crate::media::packet::{Packet, Track};
 use crate::units::MediaTime;
 
-/// How much media of one track may wait for the other.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+/// How much media of one track may wait for the other: more than an encoder is behind after a machine was busy.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub struct Interleaver {
@@ -19,6 +20,8 @@ pub struct Interleaver {
     audio: Lane,
     last_out: Option<MediaTime>,
     late: u64,
+    /// A picture was dropped: those that follow mean nothing before the next keyframe.
+    want_keyframe: bool,
 }
 
 /// One track's packets that wait, and the time of the last one that was taken.
@@ -34,10 +37,15 @@ impl Interleaver {
         let last_out = self.last_out;
         let lane = self.lane(packet.track);
         let falls = lane.last_in.is_some_and(|last| packet.time <= last);
-        if falls || last_out.is_some_and(|last| packet.time < last) {
+        let late = falls || last_out.is_some_and(|last| packet.time < last);
+        let broken = packet.track == Track::Video && self.want_keyframe && !packet.keyframe;
+        if late || broken {
             self.late += 1;
+            self.want_keyframe |= packet.track == Track::Video;
             return;
         }
+        self.want_keyframe &= packet.track != Track::Video;
+        let lane = self.lane(packet.track);
         lane.last_in = Some(packet.time);
         lane.queue.push_back(packet);
     }
@@ -122,15 +130,30 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_track_holds_up_the_other_one_for_a_second_only() {
+    fn a_silent_track_holds_up_the_other_one_for_a_while_only() {
         let mut interleaver = Interleaver::default();
-        for millis in (0..=1100).step_by(100) {
+        for millis in (0..=3100).step_by(100) {
             interleaver.push(packet(Track::Video, millis));
         }
         assert_eq!(drain(&mut interleaver), [0]);
         interleaver.push(packet(Track::Audio, 0));
         assert_eq!(drain(&mut interleaver), [0]);
         assert_eq!(interleaver.late(), 0);
+    }
+
+    #[test]
+    fn after_a_late_picture_the_next_one_that_goes_out_is_a_keyframe() {
+        let mut interleaver = Interleaver::default();
+        for millis in (0..=3200).step_by(20) {
+            interleaver.push(packet(Track::Audio, millis));
+        }
+        drain(&mut interleaver);
+        for (millis, keyframe) in [(10, true), (3210, false), (3240, true), (3270, false)] {
+            interleaver.push(Packet { keyframe, ..packet(Track::Video, millis) });
+        }
+        let pictures = std::iter::from_fn(|| interleaver.pop_rest()).filter(|packet| packet.track == Track::Video);
+        assert_eq!(pictures.map(|packet| packet.time.millis()).collect::<Vec<_>>(), [3240, 3270]);
+        assert_eq!(interleaver.late(), 2);
     }
 
     #[test]

@@ -17,11 +17,14 @@ use crate::units::{FrameRate, MediaTime};
 pub const SAMPLE_RATE: u32 = 48_000;
 pub const CHANNELS: usize = 2;
 
-/// Pictures kept: enough for 200 ms at 60 per second and some jitter; the bound also bounds memory.
-const MAX_FRAMES: usize = 32;
+/// Pictures are kept for the program's latency and this much longer: an input's jitter.
+const JITTER: Duration = Duration::from_millis(300);
 
-/// Sound kept.
-const MAX_SOUND: Duration = Duration::from_secs(2);
+/// Pictures kept at most, whatever their times say.
+const MAX_FRAMES: usize = 512;
+
+/// Sound kept: the longest latency, and a second.
+const MAX_SOUND: Duration = Duration::from_secs(3);
 
 /// The one format of all raw pictures in the house; it follows from the program's settings and from what its encoder wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,21 +52,20 @@ impl Pixels {
 }
 
 impl RawFormat {
-    /// The caps that an input must deliver: size, pixels, square. The rate is left to the synchroniser.
+    /// The caps that an input must deliver: size, pixels, square, limited range in the matrix of its size. The rate is left to the synchroniser.
     pub fn picture_caps(&self) -> String {
         let Self { width, height, pixels, .. } = self;
         let pixels = pixels.word();
-        format!("video/x-raw,format={pixels},width={width},height={height},pixel-aspect-ratio=(fraction)1/1")
+        let colorimetry = if self.height >= 720 { "bt709" } else { "bt601" };
+        format!(
+            "video/x-raw,format={pixels},width={width},height={height},pixel-aspect-ratio=(fraction)1/1,colorimetry={colorimetry}"
+        )
     }
 
     /// The caps of the program itself, with its rate.
     pub fn program_caps(&self) -> String {
         let (numerator, denominator) = (self.framerate.numerator(), self.framerate.denominator());
-        let colorimetry = if self.height >= 720 { "bt709" } else { "bt601" };
-        format!(
-            "{},framerate={numerator}/{denominator},colorimetry={colorimetry},interlace-mode=progressive",
-            self.picture_caps()
-        )
+        format!("{},framerate={numerator}/{denominator},interlace-mode=progressive", self.picture_caps())
     }
 
     /// Strides and offsets of a picture in memory.
@@ -85,8 +87,12 @@ pub struct Frame {
 }
 
 /// A handle on one input's feed; clones share it.
-#[derive(Clone, Default)]
-pub struct Feed(Arc<Mutex<Inner>>);
+#[derive(Clone)]
+pub struct Feed {
+    inner: Arc<Mutex<Inner>>,
+    /// How long a picture is kept after the newest one came.
+    keep: Duration,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -95,13 +101,19 @@ struct Inner {
 }
 
 impl Feed {
+    /// For a program that looks this far back.
+    pub fn new(latency: Duration) -> Self {
+        Self { inner: Arc::default(), keep: latency + JITTER }
+    }
+
     /// Takes a picture. A time that is not after the last one means that the input has jumped back: what stood before is dropped.
     pub fn push_frame(&self, frame: Frame) {
         let mut inner = self.inner();
         if inner.frames.back().is_some_and(|last| frame.time <= last.time) {
             inner.frames.retain(|old| old.time < frame.time);
         }
-        if inner.frames.len() == MAX_FRAMES {
+        let oldest = frame.time.saturating_sub(self.keep);
+        while inner.frames.len() >= MAX_FRAMES || inner.frames.front().is_some_and(|old| old.time < oldest) {
             inner.frames.pop_front();
         }
         inner.frames.push_back(frame);
@@ -128,7 +140,7 @@ impl Feed {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -233,7 +245,7 @@ mod tests {
         for second in 0..10 {
             ring.push(second * 48_000, &vec![1; 48_000 * 2]);
         }
-        assert_eq!(ring.samples.len(), 2 * 48_000 * 2);
+        assert_eq!(ring.samples.len(), 3 * 48_000 * 2);
         ring.push(5, &ramp(7, 3));
         assert_eq!((ring.start, ring.samples.len()), (5, 6));
     }

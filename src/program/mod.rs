@@ -17,7 +17,7 @@ pub mod ticker;
 pub mod trial;
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::control::{Command, Reply, Request};
 use crate::media::hub::Hub;
 use crate::media::raw::{CHANNELS, RawFormat};
 use crate::program::encoder::Settings;
-use crate::program::pipeline::{Pipeline, Plan};
+use crate::program::pipeline::{Counts, Pipeline, Plan};
 use crate::program::ticker::{Channel, Desk, Figures, Ticker};
 use crate::program::trial::Trials;
 use crate::report::{Events, Report};
@@ -60,6 +60,7 @@ pub struct Setup {
     device_name: String,
     /// What a person should know of how it was decided.
     remark: Option<String>,
+    state: Option<PathBuf>,
 }
 
 impl Setup {
@@ -76,7 +77,7 @@ impl Setup {
         let format = RawFormat { width, height, framerate, pixels: recipe.pixels };
         let settings = Settings { bitrate: config.video_bitrate, gop: framerate.frames_in(config.keyframe_interval) };
         let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate };
-        Ok(Self { plan, config: config.clone(), device_name: device_name.into(), remark })
+        Ok(Self { plan, config: config.clone(), device_name: device_name.into(), remark, state: state.map(Path::to_path_buf) })
     }
 
     pub fn format(&self) -> RawFormat {
@@ -103,8 +104,17 @@ pub struct Currents {
     pub commands: mpsc::Receiver<Request>,
 }
 
-/// Runs the program until `stop`; any other end is an error.
+/// Runs the program until `stop`; any other end is an error. After one, the encoders are tried anew at the next start.
 pub async fn run(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: CancellationToken) -> Result<(), Error> {
+    let state = setup.state.clone();
+    let end = show(setup, channels, currents, stop).await;
+    if end.is_err() {
+        Trials::forget(state.as_deref());
+    }
+    end
+}
+
+async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: CancellationToken) -> Result<(), Error> {
     let Currents { clock, hub, report, events, commands } = currents;
     let (fault_sender, mut faults) = mpsc::channel(1);
     let pipeline = Arc::new(Pipeline::start(&setup.plan, &clock, hub, fault_sender).map_err(Error::Pipeline)?);
@@ -229,15 +239,16 @@ impl Room {
 
     fn report_figures(&mut self) {
         let Figures { input, shows, frames, repeated, dropped, peaks } = self.desk.figures();
-        let packets = self.pipeline.packets();
+        let Counts { video, audio, late } = self.pipeline.counts();
         let loudest = self.loudest(peaks);
         self.report.update(|program| {
             program.input = input;
             program.shows = shows;
             program.frames = frames;
             program.frames_repeated = repeated;
-            program.frames_dropped = dropped;
-            program.packets = packets;
+            program.frames_dropped = dropped + late;
+            program.packets = video + audio;
+            program.progress = video.min(audio);
             program.audio_dbfs = Vec::from(loudest.map(dbfs));
         });
     }

@@ -5,6 +5,7 @@
 //! ends the program's task, and with it the process: systemd starts it again in milliseconds.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use gstreamer as gst;
@@ -21,8 +22,8 @@ use crate::media::raw::{CHANNELS, RawFormat, SAMPLE_RATE, sample_time};
 use crate::program::encoder::{AudioRecipe, Knob, Recipe, Settings};
 use crate::units::{BitRate, MediaTime};
 
-/// Raw pictures that may wait for an encoder which the machine kept from its work: about a second of them.
-const MAX_WAITING: u64 = 30;
+/// How many raw pictures may wait, in time, for an encoder which the machine kept from its work: more than the ticker makes up.
+const MAX_WAITING: Duration = Duration::from_millis(2500);
 
 /// Everything that the pipeline is made from.
 pub struct Plan {
@@ -57,6 +58,8 @@ pub struct Pipeline {
     sound: gst_app::AppSrc,
     encoder: gst::Element,
     knob: Knob,
+    /// Pictures.
+    max_waiting: u64,
     outlet: Arc<Outlet>,
 }
 
@@ -71,6 +74,7 @@ impl Pipeline {
             sound: named(&pipeline, "sound")?,
             encoder: named(&pipeline, "encoder")?,
             knob: plan.recipe.knob,
+            max_waiting: plan.format.framerate.frames_in(MAX_WAITING),
             outlet: outlet.clone(),
             pipeline,
         };
@@ -84,7 +88,7 @@ impl Pipeline {
 
     /// Pushes a picture; false if the encoder is too far behind to take it.
     pub fn push_picture(&self, picture: &gst::Buffer, time: MediaTime, keyframe: bool) -> bool {
-        if self.pictures.current_level_buffers() >= MAX_WAITING {
+        if self.pictures.current_level_buffers() >= self.max_waiting {
             return false;
         }
         if keyframe {
@@ -139,14 +143,15 @@ impl Pipeline {
     pub fn flush(&self) {
         let Ok(mut state) = self.outlet.state.lock() else { return };
         while let Some(packet) = state.interleaver.pop_rest() {
-            state.packets += 1;
+            state.counts.add(packet.track);
             self.outlet.hub.publish(packet);
         }
     }
 
-    /// Packets that went into the hub.
-    pub fn packets(&self) -> u64 {
-        self.outlet.state.lock().map(|state| state.packets).unwrap_or_default()
+    /// What went into the hub, and what had to be left out.
+    pub fn counts(&self) -> Counts {
+        let Ok(state) = self.outlet.state.lock() else { return Counts::default() };
+        Counts { late: state.interleaver.late(), ..state.counts }
     }
 
     fn play(&self, clock: &MediaClock) -> Result<(), String> {
@@ -186,6 +191,24 @@ fn named<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str) -> Result<T
     element.ok_or_else(|| format!("encoder pipeline: no element called {name}"))
 }
 
+/// Packets since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub video: u64,
+    pub audio: u64,
+    /// Came out of the encoder too late, and were left out.
+    pub late: u64,
+}
+
+impl Counts {
+    fn add(&mut self, track: Track) {
+        match track {
+            Track::Video => self.video += 1,
+            Track::Audio => self.audio += 1,
+        }
+    }
+}
+
 /// Where packets leave the pipeline: gathers the format, brings both tracks in order, publishes.
 struct Outlet {
     hub: Hub,
@@ -205,7 +228,7 @@ struct OutletState {
     asc: Option<Bytes>,
     format: Option<Arc<Format>>,
     interleaver: Interleaver,
-    packets: u64,
+    counts: Counts,
 }
 
 impl Outlet {
@@ -219,7 +242,7 @@ impl Outlet {
             asc: None,
             format: None,
             interleaver: Interleaver::default(),
-            packets: 0,
+            counts: Counts::default(),
         };
         Self {
             hub,
@@ -249,7 +272,7 @@ impl Outlet {
         let Some(packet) = self.packet(buffer, sample, track, format) else { return };
         state.interleaver.push(packet);
         while let Some(packet) = state.interleaver.pop() {
-            state.packets += 1;
+            state.counts.add(packet.track);
             self.hub.publish(packet);
         }
     }
@@ -268,7 +291,7 @@ impl Outlet {
             }
         };
         let time = MediaTime::from_nanos(nanos);
-        let duration = std::time::Duration::from_nanos(duration);
+        let duration = Duration::from_nanos(duration);
         // A copy, because the hub keeps packets for seconds and a hardware encoder owns but a few buffers.
         let data = Bytes::copy_from_slice(&buffer.map_readable().ok()?);
         Some(Packet { track, time, duration, keyframe, data, format })

@@ -93,16 +93,14 @@ impl Ticker {
     pub fn run(self, stop: &CancellationToken) {
         let rate = self.format.framerate;
         let mut index = rate.index_at(self.clock.now()) + 1;
-        // The first picture is a keyframe whatever its number.
-        let mut show = Show::new(self, index);
+        let mut show = Show::new(self);
         while !stop.is_cancelled() {
             show.ticker.wait_until(rate.time_of(index));
             show.tick(index);
             let now = show.ticker.clock.now();
-            index = match now.since(rate.time_of(index)) > MAX_BEHIND {
-                true => rate.index_at(now) + 1,
-                false => index + 1,
-            };
+            let asleep = now.since(rate.time_of(index)) > MAX_BEHIND;
+            show.owes_keyframe |= asleep;
+            index = if asleep { rate.index_at(now) + 1 } else { index + 1 };
         }
     }
 
@@ -118,17 +116,18 @@ struct Show {
     sync: Synchroniser,
     /// The picture that went out last.
     last: gst::Buffer,
-    first_index: u64,
+    /// The next picture that the encoder takes is a keyframe whatever its number: the first one, and after one was missed.
+    owes_keyframe: bool,
     /// Scratch, so that a tick allocates nothing for its choice.
     times: Vec<MediaTime>,
     samples: Vec<i16>,
 }
 
 impl Show {
-    fn new(ticker: Ticker, first_index: u64) -> Self {
+    fn new(ticker: Ticker) -> Self {
         let sync = Synchroniser::new(ticker.format.framerate.frame_duration());
         let last = ticker.slate.clone();
-        Self { ticker, sync, last, first_index, times: vec![], samples: vec![] }
+        Self { ticker, sync, last, owes_keyframe: true, times: vec![], samples: vec![] }
     }
 
     fn tick(&mut self, index: u64) {
@@ -136,8 +135,9 @@ impl Show {
         let wanted = time.saturating_sub(self.ticker.latency);
         self.settle_switch(wanted);
         let choice = self.choose(wanted);
-        let keyframe = index.is_multiple_of(self.ticker.gop) || index == self.first_index;
+        let keyframe = self.owes_keyframe || index.is_multiple_of(self.ticker.gop);
         let taken = self.ticker.pipeline.push_picture(&self.last, time, keyframe);
+        self.owes_keyframe = keyframe && !taken;
         let peaks = self.send_sound(time, index);
         self.note(choice, taken, peaks);
     }

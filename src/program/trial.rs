@@ -18,6 +18,11 @@ use crate::units::{BitRate, FrameRate};
 /// How long ten pictures may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// Where verdicts are kept in the state folder.
+const FILE: &str = "encoders.json";
+
+const NOT_INSTALLED: &str = "not installed";
+
 /// Why an encoder was taken or not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -25,6 +30,9 @@ pub struct Verdict {
     /// `None` if it works, else why not.
     pub fault: Option<String>,
 }
+
+/// For opening and closing the device, beside [`LIMIT`].
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// Verdicts and what they are valid for.
 #[derive(Default, Serialize, Deserialize)]
@@ -42,12 +50,20 @@ pub struct Trials {
 impl Trials {
     /// With `state` verdicts are read from and kept in that folder; without it they last as long as this value.
     pub fn new(state: Option<&Path>) -> Self {
-        let file = state.map(|folder| folder.join("encoders.json"));
+        let file = state.map(|folder| folder.join(FILE));
         let remembered = file.as_ref().and_then(|file| std::fs::read(file).ok());
         let memory = remembered.and_then(|json| serde_json::from_slice::<Memory>(&json).ok()).unwrap_or_default();
         let environment = environment();
-        let memory = if memory.environment == environment { memory } else { Memory { environment, verdicts: vec![] } };
+        let mut memory = if memory.environment == environment { memory } else { Memory { environment, verdicts: vec![] } };
+        memory.verdicts.retain(still_holds);
         Self { file, memory }
+    }
+
+    /// What was remembered has proved wrong: the next start tries everything anew.
+    pub fn forget(state: Option<&Path>) {
+        if let Some(state) = state {
+            let _ = std::fs::remove_file(state.join(FILE));
+        }
     }
 
     /// The recipe that the configuration asks for: a name, or the first that works for "auto".
@@ -74,7 +90,7 @@ impl Trials {
     }
 
     /// Tries an encoder, unless its verdict is known.
-    pub fn verdict(&mut self, recipe: &Recipe) -> Verdict {
+    pub fn verdict(&mut self, recipe: &'static Recipe) -> Verdict {
         if let Some(known) = self.memory.verdicts.iter().find(|verdict| verdict.element == recipe.element) {
             return known.clone();
         }
@@ -102,6 +118,16 @@ pub fn choose_audio() -> Result<&'static AudioRecipe, String> {
         .ok_or_else(|| "no AAC encoder is installed; install gstreamer1.0-plugins-bad (voaacenc)".into())
 }
 
+/// An encoder may have been installed or removed since.
+fn still_holds(verdict: &Verdict) -> bool {
+    let installed = gst::ElementFactory::find(&verdict.element).is_some();
+    match verdict.fault.as_deref() {
+        Some(NOT_INSTALLED) => !installed,
+        Some(_) => true,
+        None => installed,
+    }
+}
+
 /// What a verdict depends on.
 fn environment() -> String {
     let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
@@ -109,10 +135,20 @@ fn environment() -> String {
 }
 
 /// Encodes ten pictures.
-fn try_out(recipe: &Recipe) -> Result<(), String> {
+fn try_out(recipe: &'static Recipe) -> Result<(), String> {
     if gst::ElementFactory::find(recipe.element).is_none() {
-        return Err("not installed".into());
+        return Err(NOT_INSTALLED.into());
     }
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let work = move || {
+        let _ = tell.send(encode_ten(recipe));
+    };
+    std::thread::Builder::new().name("trial".into()).spawn(work).map_err(|error| error.to_string())?;
+    // If its driver hangs, the thread is left behind.
+    told.recv_timeout(LIMIT + MARGIN).unwrap_or_else(|_| Err("its driver hangs".into()))
+}
+
+fn encode_ten(recipe: &Recipe) -> Result<(), String> {
     let framerate = FrameRate::new(30, 1).ok_or("no frame rate")?;
     let format = RawFormat { width: 640, height: 360, framerate, pixels: recipe.pixels };
     let text = format!(

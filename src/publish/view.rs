@@ -17,6 +17,8 @@ use crate::units::MediaTime;
 pub struct View {
     figures: status::Leg,
     since: MediaTime,
+    /// When it was last live, or began to try; `None` while there is nothing to wait for.
+    down_since: Option<MediaTime>,
     report: Report<status::Leg>,
     events: Events,
     clock: MediaClock,
@@ -38,7 +40,7 @@ impl View {
         let origins = origins.iter().map(|origin| Told { name: origin.url.to_string(), failure: None }).collect();
         let figures = status::Leg { name: name.to_owned(), ..status::Leg::default() };
         let since = clock.now();
-        Self { figures, since, report, events, clock, origins, home: 0, been_live: false }
+        Self { figures, since, down_since: None, report, events, clock, origins, home: 0, been_live: false }
     }
 
     pub fn off(&mut self) {
@@ -102,7 +104,9 @@ impl View {
     }
 
     pub fn publish(&mut self) {
-        self.figures.since_s = self.clock.now().since(self.since).as_secs();
+        let now = self.clock.now();
+        self.figures.since_s = now.since(self.since).as_secs();
+        self.figures.down_s = self.down_since.map_or(0, |since| now.since(since).as_secs());
         self.report.update(|leg| leg.clone_from(&self.figures));
     }
 
@@ -111,6 +115,10 @@ impl View {
             self.since = self.clock.now();
         }
         self.figures.state = state;
+        self.down_since = match state {
+            LegState::Live | LegState::Off => None,
+            _ => self.down_since.or(Some(self.clock.now())),
+        };
         if state != LegState::Live {
             self.figures.taken = false;
             self.figures.rtt_ms = None;

@@ -25,7 +25,7 @@ pub struct Station {
     pub status: watch::Sender<Status>,
     pub commands: Commands,
     pub stop: CancellationToken,
-    _orders: Vec<Commands>,
+    pub orders: Vec<Commands>,
 }
 
 fn program_config() -> config::Program {
@@ -58,7 +58,7 @@ pub fn start(inputs: &[(&str, InputKind)]) -> Station {
         let port = capture::Port {
             name: name.to_string(),
             format: setup.format(),
-            feed: Feed::default(),
+            feed: Feed::new(config.latency),
             clock: clock.clone(),
             report: Report::new(&status, move |status| &mut status.inputs[index]),
             events: events.clone(),
@@ -73,7 +73,7 @@ pub fn start(inputs: &[(&str, InputKind)]) -> Station {
     let currents =
         program::Currents { clock: clock.clone(), hub: hub.clone(), report, events: events.clone(), commands: receiver };
     tokio::spawn(program::run(setup, channels, currents, stop.clone()));
-    Station { clock, events, hub, status, commands, stop, _orders: orders }
+    Station { clock, events, hub, status, commands, stop, orders }
 }
 
 impl Station {
