@@ -2,7 +2,8 @@
 //!
 //! Every recipe gives what the house relies on: constant bit rate, no B-frames (one time per picture), an IDR picture every
 //! `gop` frames and never elsewhere, parameter sets where the parser finds them, a profile that every player decodes, and a pinned raw
-//! format (or x264 may pick High 4:4:4). Units differ between encoders; here, and only here, they are converted.
+//! format (or x264 may pick High 4:4:4). No recipe sets a maximum beside the rate, which would stand in the way when the rate is
+//! raised. Units differ between encoders; here, and only here, they are converted.
 //!
 //! Whether a recipe *works* on this machine is not asked here: see [`crate::program::trial`].
 
@@ -73,9 +74,7 @@ fn v4l2(Settings { bitrate, gop }: Settings) -> String {
 /// Rockchip MPP.
 fn mpp(Settings { bitrate, gop }: Settings) -> String {
     let bps = bitrate.bps();
-    format!(
-        "mpph264enc name=encoder bps={bps} bps-min={bps} bps-max={bps} rc-mode=cbr gop={gop} header-mode=each-idr profile=high"
-    )
+    format!("mpph264enc name=encoder bps={bps} rc-mode=cbr gop={gop} header-mode=each-idr profile=high")
 }
 
 /// NVIDIA Jetson; its encoder takes pictures in its own memory only.
@@ -100,7 +99,7 @@ fn va(Settings { bitrate, gop }: Settings) -> String {
 fn qsv(Settings { bitrate, gop }: Settings) -> String {
     let kbps = bitrate.kbps();
     format!(
-        "qsvh264enc name=encoder bitrate={kbps} max-bitrate={kbps} rate-control=cbr gop-size={gop} idr-interval=0 b-frames=0 \
+        "qsvh264enc name=encoder bitrate={kbps} rate-control=cbr gop-size={gop} idr-interval=0 b-frames=0 \
          low-latency=true ! video/x-h264,profile=high"
     )
 }
@@ -127,7 +126,7 @@ fn x264(Settings { bitrate, gop }: Settings) -> String {
 fn openh264(Settings { bitrate, gop }: Settings) -> String {
     let bps = bitrate.bps();
     format!(
-        "openh264enc name=encoder bitrate={bps} max-bitrate={bps} rate-control=bitrate gop-size={gop} complexity=low \
+        "openh264enc name=encoder bitrate={bps} rate-control=bitrate gop-size={gop} complexity=low \
          scene-change-detection=false enable-frame-skip=false multi-thread=0 ! video/x-h264,profile=constrained-baseline"
     )
 }
