@@ -39,7 +39,7 @@ impl<T: Clone + PartialEq> Report<T> {
     }
 }
 
-/// Remember something that happened, for people: the last [`EVENTS`] of them stand in the status; all go to the log.
+/// Remember something that happened, for people: the last `EVENTS` of them stand in the status; all go to the log.
 #[derive(Clone)]
 pub struct Events {
     status: watch::Sender<Status>,

@@ -140,7 +140,6 @@ impl Player {
         self.set_wanted(true);
         if self.rolling.is_none() {
             self.start_ready();
-            self.load_ready();
         }
     }
 
@@ -152,6 +151,7 @@ impl Player {
             deck.clip.roll(&self.port, now);
             deck.news = now;
         }
+        self.load_ready();
     }
 
     fn set_wanted(&mut self, wanted: bool) {
@@ -183,7 +183,6 @@ impl Player {
             }
         }
         self.start_ready();
-        self.load_ready();
     }
 
     /// The clip that waits cannot be played, or is so short that it has ended while waiting.
@@ -196,7 +195,6 @@ impl Player {
         self.load_ready();
         if self.rolling.is_none() && self.wanted {
             self.start_ready();
-            self.load_ready();
         }
     }
 
@@ -207,7 +205,6 @@ impl Player {
             self.load_ready();
             if self.wanted {
                 self.start_ready();
-                self.load_ready();
             }
             if self.wanted && self.rolling.is_none() {
                 // The list is at its end, or nothing of it can be played.

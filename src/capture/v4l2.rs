@@ -1,7 +1,7 @@
 //! A capture device as an input: its pictures in one pipeline, its sound in another, both built again whenever they end.
 //!
 //! Sound has its own pipeline so that a missing sound card cannot take the picture away. Nothing is decided by messages alone:
-//! drivers stop without a word, so that silence for [`STALL`] counts as a fault. `v4l2src` does the capture for now.
+//! drivers stop without a word, so that silence for `STALL` counts as a fault. `v4l2src` does the capture for now.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! A shell: when to wake comes from the monotonic clock, what to show from [`Synchroniser`], and nothing here waits for
 //! anyone. If the machine was busy, the missed ticks are made up at once, so that no time is missing in the stream; after more than
-//! [`MAX_BEHIND`] (the machine slept) they are left out.
+//! `MAX_BEHIND` (the machine slept) they are left out.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Which encoder works here: found out by a short real encode, not by a list of what is installed.
 //!
 //! A driver may be present and refuse, hang or give nothing, so that each candidate must turn ten pictures into H.264 within
-//! [`LIMIT`]. Verdicts are kept in the state folder with what they depend on (kernel, GStreamer), because a trial at every
+//! `LIMIT`. Verdicts are kept in the state folder with what they depend on (kernel, GStreamer), because a trial at every
 //! start would cost the first second on air.
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! AMF0, the values in RTMP's commands (Adobe AMF0 specification, 2007). Pure.
 //!
 //! Encoding keeps properties in the order given, because some servers care. Decoding is lenient and bounded: it hands out the
-//! values up to the first one that it cannot read, goes no deeper than [`MAX_DEPTH`] and stops after [`MAX_VALUES`]; what a
+//! values up to the first one that it cannot read, goes no deeper than `MAX_DEPTH` and stops after `MAX_VALUES`; what a
 //! server sends may be nonsense, and neither a panic nor an exhausted stack is an answer to it. References and AVM+ values
 //! are not supported: nothing that a publisher must understand uses them.
 
