@@ -98,8 +98,8 @@ fn free_port() -> u16 {
 }
 
 fn origin(port: u16, app: &str) -> config::Origin {
-    let url = config::OriginUrl { host: "127.0.0.1".into(), port, app: app.into() };
-    config::Origin { url, key: Secret::new(KEY) }
+    let url = config::OriginUrl { secure: false, host: "127.0.0.1".into(), port, app: app.into() };
+    config::Origin::new(url, Secret::new(KEY))
 }
 
 #[derive(Clone, PartialEq)]
@@ -225,7 +225,7 @@ impl Studio {
     fn leg(&mut self, origins: Vec<config::Origin>, backlog: Duration, stop: CancellationToken) -> usize {
         let index = self.legs.len();
         self.status.send_modify(|status| status.legs.push(status::Leg::default()));
-        let leg = config::Leg { name: format!("leg{index}"), enabled: true, origins, backlog };
+        let leg = config::Leg { backlog, ..config::Leg::new(format!("leg{index}"), origins) };
         let report = Report::new(&self.status, move |status: &mut Status| &mut status.legs[index]);
         let events = Events::new(&self.status, self.clock.clone());
         let run = onaird::publish::run(leg, "test box".into(), self.hub.clone(), self.clock.clone(), report, events, stop);

@@ -31,7 +31,7 @@ pub(super) fn legs(top: &mut Section, around: &Around) -> Vec<Leg> {
 fn leg(mut section: Section, number: usize, names: &mut Names, places: &mut Vec<Place>, around: &Around) -> Leg {
     let name = names.take(&mut section, format!("leg-{number}"), "legs");
     let enabled = section.value("enabled", true, boolean);
-    let backlog = section.value("backlog", Duration::from_secs(5), duration(BACKLOGS));
+    let backlog = section.value("backlog", Leg::BACKLOG, duration(BACKLOGS));
     let sections = section.sections("origin", "[[leg.origin]]");
     if sections.is_empty() && !section.has_refused("origin") {
         section.findings().missing(section.line(), format!("leg \"{name}\" has no origin; add a [[leg.origin]] with its `url`"));
@@ -44,7 +44,7 @@ fn leg(mut section: Section, number: usize, names: &mut Names, places: &mut Vec<
         origins.push(origin);
     }
     section.finish(later::LEG);
-    Leg { name, enabled, origins, backlog }
+    Leg { enabled, backlog, ..Leg::new(name, origins) }
 }
 
 fn origin(mut section: Section, around: &Around) -> Option<Origin> {
@@ -53,8 +53,8 @@ fn origin(mut section: Section, around: &Around) -> Option<Origin> {
     let example = "write where to publish, such as `url = \"rtmp://origin.example/live\"`";
     let split = section.required("url", example, |value| url::split(&text(value)?, place));
     let key_apart = stream_key(&mut section, around);
-    let origin = split.and_then(|(url, key_in_url)| Some(Origin { url, key: key_apart.or(key_in_url)? }));
-    if let Some(Origin { url, key }) = &origin {
+    let origin = split.and_then(|(url, key_in_url)| Some(Origin::new(url, key_apart.or(key_in_url)?)));
+    if let Some(Origin { url, key, .. }) = &origin {
         let twice = apart && url::ends_with_key(url, key);
         section.rule(&["url"], !twice, || format!("the URL to {} has the stream key in it too; remove it there", url.host));
     }
@@ -84,7 +84,10 @@ struct Place {
 
 /// An origin takes one publisher per key: a second leg would be refused, or throw the first one out.
 fn claim(places: &mut Vec<Place>, place: Place, leg: &str, findings: &Findings) {
-    if let Some(other) = places.iter().find(|other| other.leg != place.leg && other.origin == place.origin) {
+    if let Some(other) = places
+        .iter()
+        .find(|other| other.leg != place.leg && other.origin.url == place.origin.url && other.origin.key == place.origin.key)
+    {
         let host = &place.origin.url.host;
         let text = format!("`url`: leg \"{leg}\" publishes to {host} with the key of another leg, in line {}", other.line);
         findings.fault(place.line, format!("{text}; give each leg its own origin or key"));

@@ -121,36 +121,135 @@ pub struct Leg {
     pub name: String,
     /// Default true.
     pub enabled: bool,
-    /// In order of preference, never empty.
+    /// Never empty. In order of preference if the policy is priority.
     pub origins: Vec<Origin>,
     /// How much media may wait for a slow origin before the oldest GOPs are dropped. Default 5s.
     pub backlog: Duration,
+    /// Network interface that the leg's connections are bound to; `None`: as the routes say. Default none.
+    pub interface: Option<String>,
+    /// Default priority.
+    pub policy: Policy,
+    /// Return to a better origin once it has been reachable for a while. Default true.
+    pub failback: bool,
+    /// Default replay.
+    pub resume: Resume,
+    /// Keep a connection to the next origin open, up to but without publishing. Default false.
+    pub warm: bool,
+    /// Default shared.
+    pub timestamps: Timestamps,
+}
+
+impl Leg {
+    /// With every default.
+    pub fn new(name: impl Into<String>, origins: Vec<Origin>) -> Self {
+        Self {
+            name: name.into(),
+            enabled: true,
+            origins,
+            backlog: Self::BACKLOG,
+            interface: None,
+            policy: Policy::default(),
+            failback: true,
+            resume: Resume::default(),
+            warm: false,
+            timestamps: Timestamps::default(),
+        }
+    }
+
+    pub const BACKLOG: Duration = Duration::from_secs(5);
+}
+
+/// In which order a leg prefers its origins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// As they stand in the configuration.
+    #[default]
+    Priority,
+    /// The one that answers fastest.
+    Latency,
+    /// By chance in proportion to their weights, but always the same for this box: so that many boxes spread.
+    Weighted,
+}
+
+/// Where a leg goes on after it has lost an origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Resume {
+    /// At the last keyframe that the lost origin may not have got.
+    #[default]
+    Replay,
+    /// At the newest keyframe.
+    Live,
+}
+
+/// What the time stamps of a connection count from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timestamps {
+    /// The program's epoch: the same on every leg and connection.
+    #[default]
+    Shared,
+    /// The connection's first packet: for origins that want to start at 0.
+    Rebased,
 }
 
 #[derive(Clone, PartialEq)]
 pub struct Origin {
     pub url: OriginUrl,
     pub key: Secret,
+    /// User and password of the origin, from the URL's `user:password@`.
+    pub login: Option<Login>,
+    /// Share of boxes that prefer this origin, if the leg's policy is weighted; 0: only as a spare. Default 1.
+    pub weight: u32,
+    /// PEM file of authorities to trust instead of the system's, for an `rtmps` origin.
+    pub ca_file: Option<PathBuf>,
+    /// Where the stream can be pulled back from, to prove that it arrives: `rtmp://…` or `http(s)://….m3u8`.
+    pub verify: Option<Secret>,
 }
 
-/// `rtmp://host[:port]/app[/instance]`, split; the stream key is kept apart, in [`Origin::key`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Origin {
+    /// With every default.
+    pub fn new(url: OriginUrl, key: Secret) -> Self {
+        Self { url, key, login: None, weight: 1, ca_file: None, verify: None }
+    }
+}
+
+/// Who we are to an origin that asks.
+#[derive(Clone, PartialEq)]
+pub struct Login {
+    pub user: String,
+    pub password: Secret,
+}
+
+/// `rtmp[s]://host[:port]/app[/instance]`, split; the stream key is kept apart, in [`Origin::key`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OriginUrl {
+    /// Encrypted: `rtmps`.
+    pub secure: bool,
     /// Name or address; an IPv6 address without its brackets.
     pub host: String,
-    /// Default 1935.
+    /// Default 1935, with `rtmps` 443.
     pub port: u16,
     /// Application, with its instance if there is one: `live` or `app/instance`.
     pub app: String,
 }
 
+impl OriginUrl {
+    pub const PORT: u16 = 1935;
+    pub const SECURE_PORT: u16 = 443;
+
+    fn default_port(secure: bool) -> u16 {
+        if secure { Self::SECURE_PORT } else { Self::PORT }
+    }
+}
+
 impl std::fmt::Display for OriginUrl {
     /// The URL as RTMP's `tcUrl` wants it and as status and logs show it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.secure { "rtmps" } else { "rtmp" };
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        match self.port {
-            1935 => write!(f, "rtmp://{open}{}{close}/{}", self.host, self.app),
-            port => write!(f, "rtmp://{open}{}{close}:{port}/{}", self.host, self.app),
+        write!(f, "{scheme}://{open}{}{close}", self.host)?;
+        if self.port != Self::default_port(self.secure) {
+            write!(f, ":{}", self.port)?;
         }
+        write!(f, "/{}", self.app)
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn split(url: &str, place: KeyPlace) -> Result<(OriginUrl, Option<Sec
         KeyPlace::InUrl => app_and_key(&host, path)?,
         KeyPlace::Apart => (app_alone(&host, path)?, None),
     };
-    Ok((OriginUrl { host, port, app: app.to_owned() }, key))
+    Ok((OriginUrl { secure: false, host, port, app: app.to_owned() }, key))
 }
 
 /// Checks the text of a stream key, as it stands in the configuration or in a file of its own.
@@ -210,7 +210,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_printed_splits_into_the_same(host in "[a-z][a-z0-9.-]{0,20}|[0-9a-f]{1,4}::1", port in 1u16.., app in "[a-z]{1,8}(/[a-z0-9]{1,8})?") {
-            let url = OriginUrl { host, port, app };
+            let url = OriginUrl { secure: false, host, port, app };
             let (again, key) = split(&url.to_string(), KeyPlace::Apart).unwrap();
             prop_assert_eq!(again, url.clone());
             prop_assert!(key.is_none());
