@@ -157,6 +157,8 @@ fn rules_are_pure() {
         "capture::testcard",
         "console::command",
         "publish::session",
+        "publish::acks",
+        "publish::outbox",
         "publish::failover",
         "publish::backlog",
         "publish::chunk_reader",

@@ -47,13 +47,16 @@ impl Body {
         Self::audio(SEQUENCE_HEADER, &format.asc)
     }
 
-    /// The two pieces, in order.
-    pub fn parts(&self) -> [&[u8]; 2] {
-        let header = match self.track {
-            Track::Video => VIDEO_HEADER,
-            Track::Audio => AUDIO_HEADER,
-        };
-        [&self.header[..header], &self.payload]
+    /// What stands before the payload.
+    pub fn header(&self) -> &[u8] {
+        match self.track {
+            Track::Video => &self.header,
+            Track::Audio => &self.header[..AUDIO_HEADER],
+        }
+    }
+
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
     }
 
     fn video(frame: u8, kind: u8, payload: &Bytes) -> Self {
@@ -107,13 +110,13 @@ mod tests {
             (Body::packet(&packet(Track::Audio, false)), &[0xAF, 1], &[0, 0, 0, 1, 0x65]),
         ];
         for (body, header, payload) in table {
-            assert_eq!(body.parts(), [header, payload]);
+            assert_eq!((body.header(), &body.payload()[..]), (header, payload));
         }
     }
 
     #[test]
     fn the_payload_is_not_copied() {
         let packet = packet(Track::Video, true);
-        assert_eq!(Body::packet(&packet).parts()[1].as_ptr(), packet.data.as_ptr());
+        assert_eq!(Body::packet(&packet).payload().as_ptr(), packet.data.as_ptr());
     }
 }

@@ -181,7 +181,10 @@ fn parse_header(bytes: &[u8], extended_before: impl Fn(u32) -> bool) -> Option<(
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::super::chunk_writer::{ChunkWriter, Header};
+    use super::super::outbox::{Outbox, tests::drain};
     use super::*;
     use proptest::prelude::*;
 
@@ -290,10 +293,11 @@ mod tests {
         fn what_is_written_is_read_however_it_is_cut(messages in messages(), size in 1usize..300, cuts in prop::collection::vec(1usize..200, 1..50)) {
             let mut writer = ChunkWriter::default();
             writer.set_chunk_size(size);
-            let mut bytes = Vec::new();
+            let mut out = Outbox::default();
             for (header, body) in &messages {
-                writer.write(*header, &[body], &mut bytes).unwrap();
+                writer.write(*header, &[], &Bytes::copy_from_slice(body), &mut out).unwrap();
             }
+            let bytes = drain(&mut out, 8);
             let mut reader = ChunkReader { chunk_size: size, ..ChunkReader::default() };
             let (mut got, mut rest, mut cuts) = (Vec::new(), &bytes[..], cuts.iter().cycle());
             while !rest.is_empty() {

@@ -7,11 +7,11 @@ use super::amf0::{Value, decode, encode};
 use crate::media::packet::Format;
 use crate::secret::Secret;
 
-/// Transaction numbers; each command is sent once per connection.
+/// Transaction numbers; each command is sent once per connection, in this order.
 pub const CONNECT: f64 = 1.0;
-pub const RELEASE_STREAM: f64 = 2.0;
-pub const FC_PUBLISH: f64 = 3.0;
-pub const CREATE_STREAM: f64 = 4.0;
+pub const CREATE_STREAM: f64 = 2.0;
+pub const RELEASE_STREAM: f64 = 3.0;
+pub const FC_PUBLISH: f64 = 4.0;
 const PUBLISH: f64 = 5.0;
 const FC_UNPUBLISH: f64 = 6.0;
 const DELETE_STREAM: f64 = 7.0;
@@ -19,10 +19,31 @@ const DELETE_STREAM: f64 = 7.0;
 /// How much of a server's words is worth showing.
 const MAX_TEXT: usize = 160;
 
+/// Enhanced RTMP v2, `capsEx`: "I obey reconnect requests".
+const CAPS_RECONNECT: u32 = 0x01;
+/// `audioCodecs` and `videoCodecs` of RTMP 1.0: AAC, H.264.
+const AUDIO_AAC: u32 = 0x0400;
+const VIDEO_H264: u32 = 0x0080;
+/// `capabilities`: no document says what the bits mean; this is what publishers send.
+const CAPABILITIES: u32 = 15;
+
+/// The properties say what is true of us. H.264 and AAC go out in FLV's first form, so that there is no `fourCcList`: it would
+/// promise the form that Enhanced RTMP has added. `capsEx` does stand there, for the one thing of it that we do.
 pub fn connect(app: &str, url: &str) -> Vec<u8> {
     let agent = concat!("FMLE/3.0 (compatible; onaird/", env!("CARGO_PKG_VERSION"), ")");
-    let properties = [("app", app), ("type", "nonprivate"), ("flashVer", agent), ("tcUrl", url)];
-    let properties = properties.map(|(name, value)| (name.to_owned(), Value::string(value)));
+    let number = |number: u32| Value::Number(number.into());
+    let properties = [
+        ("app", Value::string(app)),
+        ("type", Value::string("nonprivate")),
+        ("flashVer", Value::string(agent)),
+        ("tcUrl", Value::string(url)),
+        ("capabilities", number(CAPABILITIES)),
+        ("audioCodecs", number(AUDIO_AAC)),
+        ("videoCodecs", number(VIDEO_H264)),
+        ("objectEncoding", number(0)),
+        ("capsEx", number(CAPS_RECONNECT)),
+    ];
+    let properties = properties.map(|(name, value)| (name.to_owned(), value));
     encode(&[Value::string("connect"), Value::Number(CONNECT), Value::Object(properties.into())])
 }
 
@@ -55,8 +76,8 @@ fn command<const N: usize>(name: &str, transaction: f64, arguments: [Value; N]) 
     encode(&head.into_iter().chain(arguments).collect::<Vec<_>>())
 }
 
-/// `onMetaData`, the same for every leg.
-pub fn metadata(format: &Format, device: &str) -> Vec<u8> {
+/// `onMetaData`, the same for every leg; `started_at` is the program's start by the wall clock.
+pub fn metadata(format: &Format, device: &str, started_at: Option<&str>) -> Vec<u8> {
     let (video, audio) = (&format.video, &format.audio);
     let kbps = |bitrate: crate::units::BitRate| Value::Number(bitrate.bps() as f64 / 1000.0);
     let properties = [
@@ -74,8 +95,9 @@ pub fn metadata(format: &Format, device: &str) -> Vec<u8> {
         ("title", Value::string(device)),
         ("encoder", Value::string(concat!("onaird/", env!("CARGO_PKG_VERSION")))),
     ];
-    let properties = properties.map(|(name, value)| (name.to_owned(), value));
-    encode(&[Value::string("@setDataFrame"), Value::string("onMetaData"), Value::EcmaArray(properties.into())])
+    let started_at = started_at.map(|text| ("creationdate", Value::string(text)));
+    let properties = properties.into_iter().chain(started_at).map(|(name, value)| (name.to_owned(), value));
+    encode(&[Value::string("@setDataFrame"), Value::string("onMetaData"), Value::EcmaArray(properties.collect())])
 }
 
 /// What a server said, as far as a publisher cares.
@@ -94,6 +116,8 @@ pub struct Info {
     pub level: String,
     pub code: String,
     pub description: String,
+    /// Where to go instead: the `tcUrl` of a reconnect request.
+    pub url: Option<String>,
 }
 
 impl Reply {
@@ -114,7 +138,8 @@ impl Info {
     fn find(values: &[Value]) -> Self {
         let info = values.iter().rev().find(|value| value.get("code").or(value.get("level")).is_some());
         let text = |name| info.and_then(|info| info.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned();
-        Self { level: text("level"), code: text("code"), description: text("description") }
+        let url = info.and_then(|info| info.get("tcUrl")).and_then(Value::as_str).map(str::to_owned);
+        Self { level: text("level"), code: text("code"), description: text("description"), url }
     }
 
     pub fn is_error(&self) -> bool {
@@ -185,7 +210,8 @@ fn kind_of(info: &Info) -> RefusalKind {
     }
 }
 
-fn presentable(text: &str, key: &Secret) -> String {
+/// Text of a server, for people: cut, without control characters, without the key.
+pub fn presentable(text: &str, key: &Secret) -> String {
     let text = if key.is_empty() { text.to_owned() } else { text.replace(key.expose(), "***") };
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
@@ -195,7 +221,7 @@ mod tests {
     use super::*;
 
     fn info(level: &str, code: &str, description: &str) -> Info {
-        Info { level: level.into(), code: code.into(), description: description.into() }
+        Info { level: level.into(), code: code.into(), description: description.into(), url: None }
     }
 
     #[test]
@@ -203,8 +229,10 @@ mod tests {
         let values = decode(&connect("live", "rtmp://example.com/live"));
         let Value::Object(properties) = &values[2] else { panic!("no object") };
         let names: Vec<&str> = properties.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["app", "type", "flashVer", "tcUrl"]);
-        assert_eq!(properties[0].1, Value::string("live"));
+        let wanted =
+            ["app", "type", "flashVer", "tcUrl", "capabilities", "audioCodecs", "videoCodecs", "objectEncoding", "capsEx"];
+        assert_eq!(names, wanted);
+        assert_eq!((&properties[0].1, &properties[8].1), (&Value::string("live"), &Value::Number(1.0)));
     }
 
     #[test]

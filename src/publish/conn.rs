@@ -4,7 +4,7 @@
 //! Names are resolved at every attempt, and every address is tried in turn: what an operator changes in DNS takes effect at
 //! the next attempt. Writing never blocks: what the socket does not take at once stays in the session.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,6 +33,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Read at once, at most; a publisher receives little.
 const READ: usize = 8 << 10;
 
+/// Slices of one write.
+const SLICES: usize = 64;
+
 /// Reads in a row, before others get their turn.
 const MAX_READS: usize = 8;
 
@@ -45,6 +48,9 @@ pub async fn publish(url: &OriginUrl, target: Target) -> Result<(Conn, Session),
     let mut conn = Conn::open(url).await?;
     let mut session = Session::new(target)?;
     while session.step() != Step::Live {
+        if session.step() == Step::Ready {
+            session.publish()?;
+        }
         let step = session.step();
         match timeout(STEP_LIMIT, conn.advance(&mut session, step)).await {
             Ok(result) => result?,
@@ -114,8 +120,10 @@ impl Conn {
     /// Writes what the socket takes now; returns how much that was.
     pub fn write(&self, session: &mut Session) -> Result<usize, PublishError> {
         let mut total = 0;
-        while !session.pending().is_empty() {
-            match self.stream.try_write(session.pending()) {
+        while session.has_pending() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = session.pending_slices(&mut slices);
+            match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(count) => {
                     session.sent(count);
                     total += count;
@@ -130,7 +138,7 @@ impl Conn {
     /// Writes all that is pending; the caller sets the limit.
     pub async fn write_all(&self, session: &mut Session) -> Result<(), PublishError> {
         self.write(session)?;
-        while !session.pending().is_empty() {
+        while session.has_pending() {
             self.stream.writable().await?;
             self.write(session)?;
         }

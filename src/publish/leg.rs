@@ -89,7 +89,8 @@ impl Leg {
     /// `None` if told to stop.
     async fn connect(&mut self, origin: usize) -> Result<Option<(conn::Conn, super::session::Session)>, PublishError> {
         let config::Origin { url, key, .. } = &self.config.origins[origin];
-        let target = Target { app: url.app.clone(), url: url.to_string(), key: key.clone(), device: self.device.clone() };
+        let (app, key, device) = (url.app.clone(), key.clone(), self.device.clone());
+        let target = Target { app, url: url.to_string(), key, device, started_at: None, authorization: None };
         let connecting = conn::publish(url, target);
         telling_time(&mut self.view, self.stop.run_until_cancelled(connecting)).await.transpose()
     }

@@ -70,7 +70,7 @@ impl<'a> Live<'a> {
         loop {
             let more = self.fill()?;
             self.write()?;
-            let blocked = !self.session.pending().is_empty();
+            let blocked = self.session.has_pending();
             tokio::select! {
                 () = stop.cancelled() => return self.farewell().await,
                 ready = self.conn.readable() => { ready?; self.conn.read(&mut self.session)?; }
@@ -89,11 +89,11 @@ impl<'a> Live<'a> {
 
     /// Takes packets from the hub, once everything before them is in the kernel; true if more may wait there.
     fn fill(&mut self) -> Result<bool, PublishError> {
-        if !self.session.pending().is_empty() {
+        if self.session.has_pending() {
             return Ok(true);
         }
         self.keep_up();
-        while self.session.pending().len() < BATCH {
+        while self.session.pending_len() < BATCH {
             match self.reader.try_next() {
                 Some(Item::Packet(packet)) => self.send(&packet)?,
                 Some(Item::Lost { .. }) => self.view.dropped(1),
@@ -114,15 +114,15 @@ impl<'a> Live<'a> {
     fn send(&mut self, packet: &Packet) -> Result<(), PublishError> {
         self.oldest.get_or_insert(packet.time);
         if self.format.as_ref().is_none_or(|format| !Arc::ptr_eq(format, &packet.format)) {
-            self.session.send_format(&packet.format, packet.time)?;
+            self.session.send_format(&packet.format, packet.time.millis() as u32)?;
             self.format = Some(packet.format.clone());
         }
-        Ok(self.session.send_packet(packet)?)
+        Ok(self.session.send_packet(packet, packet.time.millis() as u32)?)
     }
 
     fn write(&mut self) -> Result<(), PublishError> {
         self.view.sent(self.conn.write(&mut self.session)?);
-        if self.session.pending().is_empty() {
+        if !self.session.has_pending() {
             self.oldest = None;
         }
         Ok(())

@@ -29,7 +29,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`failover`], [`backlog`], [`health`] | rules: which origin, what to leave out, what the kernel's figures mean |
-//! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `wire` | rule: RTMP as bytes in, bytes and events out |
+//! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `wire` | rule: RTMP as bytes in, bytes and events out |
 //! | `conn`, `tcp_info` | shells: the socket, and what the kernel knows of it |
 //! | `leg`, `live`, `view` | the actor: for ever; one live connection; its face in the status |
 //!
@@ -37,6 +37,7 @@
 //!
 //! It does not speak RTMPS yet, sends no pings (some servers end the connection on one), and shows no stream key anywhere.
 
+pub mod acks;
 pub mod amf0;
 pub mod backlog;
 pub mod chunk_reader;
@@ -47,6 +48,7 @@ pub mod failover;
 pub mod health;
 mod leg;
 mod live;
+pub mod outbox;
 pub mod session;
 mod tcp_info;
 mod view;
@@ -122,6 +124,7 @@ fn words(step: Step) -> &'static str {
         Step::Handshake => "the handshake",
         Step::Connect => "\"connect\"",
         Step::CreateStream => "\"createStream\"",
+        Step::Ready => "while armed",
         Step::Publish => "\"publish\"",
         Step::Live => "the media",
     }
@@ -133,6 +136,7 @@ fn closed(step: Step) -> &'static str {
         Step::Handshake => "during the handshake (is it an RTMP server?)",
         Step::Connect => "after \"connect\" (does it know the application in the URL?)",
         Step::CreateStream => "after \"createStream\"",
+        Step::Ready => "before anything was published",
         Step::Publish => "after \"publish\" (is the stream key right, and not in use?)",
         Step::Live => "while live",
     }
