@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::MediaClock;
+use crate::clock::{self, MediaClock};
 use crate::config::Config;
 use crate::console::socket::Door;
 use crate::control::{Commands, PENDING, Request};
@@ -25,7 +25,7 @@ use crate::program::ticker::Channel;
 use crate::report::{Events, Report};
 use crate::status::{self, Status};
 use crate::tasks::Tasks;
-use crate::{archive, capture, conductor, notify, program, publish};
+use crate::{archive, capture, conductor, identity, notify, program, publish};
 
 /// How long the program may take to stop, then legs and archive: together less than the 3 s that a stop may take.
 const SOURCES_LIMIT: Duration = Duration::from_millis(700);
@@ -166,12 +166,13 @@ impl House {
     }
 
     fn open_publish(&mut self) {
+        let (name, started_at) = (self.config.device.name.clone(), clock::wall_time());
+        let seed = identity::seed(&name);
+        let room = publish::Room::new(name, Some(started_at), seed, self.hub.clone(), self.clock.clone(), self.events.clone());
         for (index, leg) in self.config.legs.clone().into_iter().enumerate() {
             let report = Report::new(&self.status, move |status| &mut status.legs[index]);
             let name = format!("leg {}", leg.name);
-            let (hub, clock, events) = (self.hub.clone(), self.clock.clone(), self.events.clone());
-            let task = publish::run(leg, self.config.device.name.clone(), hub, clock, report, events, self.stop_sinks.clone());
-            self.tasks.spawn(name, endless(task));
+            self.tasks.spawn(name, endless(publish::run(leg, room.clone(), report, self.stop_sinks.clone())));
         }
     }
 

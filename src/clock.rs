@@ -34,3 +34,9 @@ impl MediaClock {
         self.epoch
     }
 }
+
+/// Wall time as RFC 3339 writes it, to the second: an annotation that may be wrong and that nothing depends on.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it as an annotation")]
+pub fn wall_time() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

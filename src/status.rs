@@ -110,8 +110,10 @@ pub struct Leg {
     pub dropped_gops: u64,
     pub sent_bytes: u64,
     pub last_error: Option<String>,
-    /// True while the origin takes media: acknowledged within the last 2 s.
+    /// True while the origin takes media: acknowledged within the last 2 s, and not suspected.
     pub taken: bool,
+    /// The origin seems to be gone; its spare is being made ready.
+    pub suspect: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use onaird::clock::MediaClock;
 use onaird::config;
 use onaird::media::hub::Hub;
 use onaird::media::packet::{AudioFormat, Format, Packet, Track, VideoFormat};
+use onaird::publish::Room;
 use onaird::report::{Events, Report};
 use onaird::secret::Secret;
 use onaird::status::{self, LegState, Status};
@@ -212,13 +213,16 @@ struct Studio {
     status: watch::Sender<Status>,
     stop: CancellationToken,
     legs: Vec<JoinHandle<()>>,
+    room: Room,
 }
 
 impl Studio {
     fn open() -> Self {
         gst::init().unwrap();
         let (hub, clock, status) = (Hub::new(), MediaClock::start(), watch::Sender::new(Status::default()));
-        Self { hub, clock, status, stop: CancellationToken::new(), legs: Vec::new() }
+        let events = Events::new(&status, clock.clone());
+        let room = Room::new("test box".into(), None, 7, hub.clone(), clock.clone(), events);
+        Self { hub, clock, status, stop: CancellationToken::new(), legs: Vec::new(), room }
     }
 
     /// Adds a leg; its index in the status is the number of legs before it.
@@ -227,8 +231,7 @@ impl Studio {
         self.status.send_modify(|status| status.legs.push(status::Leg::default()));
         let leg = config::Leg { backlog, ..config::Leg::new(format!("leg{index}"), origins) };
         let report = Report::new(&self.status, move |status: &mut Status| &mut status.legs[index]);
-        let events = Events::new(&self.status, self.clock.clone());
-        let run = onaird::publish::run(leg, "test box".into(), self.hub.clone(), self.clock.clone(), report, events, stop);
+        let run = onaird::publish::run(leg, self.room.clone(), report, stop);
         self.legs.push(tokio::spawn(run));
         index
     }
@@ -331,7 +334,7 @@ async fn two_origins_get_the_same_and_a_dead_one_is_replaced_by_its_spare() {
     println!("live on the spare {:?} after the kill: {:?}", studio.clock.now().since(killed), figures.last_error);
     assert_eq!((figures.failovers, figures.reconnects), (1, 1));
     let error = figures.last_error.unwrap();
-    assert!(error.contains(&a.config().url.to_string()) && error.contains("at once"), "{error}");
+    assert!(error.contains(&a.config().url.to_string()) && error.contains("next origin"), "{error}");
     seconds(3).await;
     println!("stopped in {:?}", studio.close().await);
     feeder.abort();
@@ -400,7 +403,7 @@ async fn a_frozen_origin_is_left() {
     origin.signal(Signal::SIGSTOP);
     let figures = studio.goes_live(leg, &spare.config()).await;
     println!("live on the spare {:?} after the freeze: {:?}", studio.clock.now().since(frozen), figures.last_error);
-    assert!(figures.last_error.unwrap().contains("stopped taking data"));
+    assert!(figures.last_error.unwrap().contains("stopped reading"));
     spare.signal(Signal::SIGSTOP);
     let stopped = studio.close().await;
     assert!(stopped < Duration::from_secs(1), "{stopped:?} to leave a frozen origin");

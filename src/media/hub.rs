@@ -78,6 +78,12 @@ impl Hub {
         self.ring().packets.back().map(|packet| packet.time)
     }
 
+    /// Whether this packet is still in memory.
+    pub fn holds(&self, sequence: Sequence) -> bool {
+        let ring = self.ring();
+        (ring.tail..ring.head()).contains(&sequence)
+    }
+
     /// The last keyframe at or before `time` that is still in memory.
     pub fn keyframe_at(&self, time: MediaTime) -> Option<Sequence> {
         self.ring().keyframe_from_behind(|packet| packet.time <= time)
@@ -337,6 +343,7 @@ mod tests {
     fn keyframes_are_found_by_time() {
         let hub = Hub::new();
         publish(&hub, 0..130, 50);
+        assert!(hub.holds(0) && hub.holds(129) && !hub.holds(130));
         let at = |millis| hub.keyframe_at(MediaTime::from_millis(millis));
         assert_eq!([at(0), at(1999), at(2000), at(99_999)], [Some(0), Some(0), Some(50), Some(100)]);
         assert_eq!(Hub::new().keyframe_at(MediaTime::ZERO), None);

@@ -1,100 +1,120 @@
-//! The socket of a leg: name, address, TCP options, and bytes between kernel and [`Session`]. A thin shell: it decides
-//! nothing about RTMP and nothing about when to give up, but it never waits without a limit.
+//! One connection to an origin, plain or encrypted: bytes between the kernel and a [`Session`]. A thin shell: it decides nothing
+//! about RTMP and nothing about when to give up.
 //!
-//! Names are resolved at every attempt, and every address is tried in turn: what an operator changes in DNS takes effect at
-//! the next attempt. Writing never blocks: what the socket does not take at once stays in the session.
+//! Setting up never waits longer than [`STEP_LIMIT`] for one step. Afterwards nothing here waits at all: what the socket does
+//! not take at once stays in the session.
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::auth::{self, Login};
+use super::dial::{Route, STEP_LIMIT};
 use super::health::SocketTruth;
 use super::session::{Event, Session, Step, Target};
+use super::tls::Tls;
 use super::{PublishError, tcp_info};
-use crate::config::OriginUrl;
-
-/// Limit of each step of the set-up: name, each address, handshake, connect, createStream, publish.
-pub const STEP_LIMIT: Duration = Duration::from_secs(2);
-
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
-
-/// Unsent bytes beyond which the kernel takes no more: media should age in the hub, where it can be dropped, not there.
-const UNSENT_LIMIT: u32 = 64 << 10;
-
-/// A backstop behind the stall rule. Not shorter: the kernel counts the time since the peer's window was too small for the
-/// next segment, and would end a path that is slow but moves.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Read at once, at most; a publisher receives little.
 const READ: usize = 8 << 10;
 
-/// Slices of one write.
-const SLICES: usize = 64;
-
 /// Reads in a row, before others get their turn.
 const MAX_READS: usize = 8;
 
-pub struct Conn {
-    stream: TcpStream,
+/// Pieces that one system call is given.
+const SLICES: usize = 64;
+
+/// Who publishes.
+#[derive(Clone)]
+pub struct Identity {
+    pub device: String,
+    /// When the program began, by the wall clock (RFC 3339).
+    pub started_at: Option<String>,
 }
 
-/// A connection on which the origin waits for media.
-pub async fn publish(url: &OriginUrl, target: Target) -> Result<(Conn, Session), PublishError> {
-    let mut conn = Conn::open(url).await?;
-    let mut session = Session::new(target)?;
-    while session.step() != Step::Live {
-        if session.step() == Step::Ready {
-            session.publish()?;
-        }
-        let step = session.step();
-        match timeout(STEP_LIMIT, conn.advance(&mut session, step)).await {
-            Ok(result) => result?,
-            Err(_) => return Err(PublishError::Silent { step, limit: STEP_LIMIT }),
-        }
+pub struct Conn {
+    stream: TcpStream,
+    tls: Option<Box<Tls>>,
+}
+
+/// A connection on which the origin is ready for "publish", logged in if it asks for that.
+pub async fn open(route: &mut Route, identity: &Identity) -> Result<(Conn, Session), PublishError> {
+    let login = route.origin.login.as_ref().map(|login| Login::new(login.user.clone(), login.password.clone()));
+    let (mut login, mut authorization) = (login, None);
+    loop {
+        let refusal = match open_once(route, identity, authorization.take()).await {
+            Err(PublishError::Refused(refusal)) if login.is_some() && auth::is_challenge(&refusal.description) => refusal,
+            other => return other,
+        };
+        let Some(login) = &mut login else { return Err(PublishError::Refused(refusal)) };
+        authorization = Some(login.next(&refusal.description, fastrand::u32(..))?);
+    }
+}
+
+async fn open_once(
+    route: &mut Route,
+    identity: &Identity,
+    authorization: Option<String>,
+) -> Result<(Conn, Session), PublishError> {
+    let mut conn = Conn::connect(route).await?;
+    let mut session = Session::new(Target {
+        app: route.url.app.clone(),
+        url: route.url.to_string(),
+        key: route.origin.key.clone(),
+        device: identity.device.clone(),
+        started_at: identity.started_at.clone(),
+        authorization,
+    })?;
+    while session.step() != Step::Ready {
+        conn.pass(&mut session).await?;
     }
     Ok((conn, session))
 }
 
 impl Conn {
-    async fn open(url: &OriginUrl) -> Result<Self, PublishError> {
-        let mut last = None;
-        for address in resolve(url).await? {
-            match timeout(STEP_LIMIT, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Self::new(stream).map_err(PublishError::Broken),
-                Ok(Err(error)) => last = Some(PublishError::Connect { address, error }),
-                Err(_) => last = Some(PublishError::Unreachable { address, limit: STEP_LIMIT }),
-            }
+    /// Name, TCP, TLS.
+    async fn connect(route: &mut Route) -> Result<Self, PublishError> {
+        let addresses = route.resolve().await?;
+        let stream = route.connect(addresses).await?;
+        Self::secured(stream, route).await
+    }
+
+    /// TLS if the URL asks for it.
+    pub async fn secured(stream: TcpStream, route: &mut Route) -> Result<Self, PublishError> {
+        if !route.url.secure {
+            return Ok(Self { stream, tls: None });
         }
-        Err(last.unwrap_or_else(|| PublishError::NoAddress { host: url.host.clone() }))
+        let trust = route.trust().await?;
+        match timeout(STEP_LIMIT, Tls::connect(&stream, &route.url.host, trust)).await {
+            Ok(tls) => Ok(Self { stream, tls: Some(Box::new(tls?)) }),
+            Err(_) => Err(PublishError::SilentTls { limit: STEP_LIMIT }),
+        }
     }
 
-    fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let options = socket2::SockRef::from(&stream);
-        options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
-        options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-        Ok(Self { stream })
+    /// Carries bytes to and fro until the session has left its present step.
+    pub async fn pass(&mut self, session: &mut Session) -> Result<(), PublishError> {
+        let step = session.step();
+        let moved = timeout(STEP_LIMIT, async {
+            while session.step() == step {
+                self.write_all(session).await?;
+                self.readable(session).await?;
+                self.read(session)?;
+                refused(session)?;
+            }
+            Ok(())
+        });
+        moved.await.unwrap_or(Err(PublishError::Silent { step, limit: STEP_LIMIT }))
     }
 
-    /// Carries bytes to and fro until the session has left `step`.
-    async fn advance(&mut self, session: &mut Session, step: Step) -> Result<(), PublishError> {
-        while session.step() == step {
-            self.write_all(session).await?;
+    pub async fn readable(&self, session: &Session) -> io::Result<()> {
+        if session.step() < Step::Live {
             // A server that waits for our ACK before its next small packet would cost 40 ms each; the kernel forgets this
             // wish after some packets, hence at every read.
             self.stream.set_quickack(true)?;
-            self.stream.readable().await?;
-            self.read(session)?;
         }
-        Ok(())
-    }
-
-    pub async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
     }
 
@@ -102,28 +122,44 @@ impl Conn {
         self.stream.writable().await
     }
 
-    /// Hands all that has arrived to the session, and says what the session makes of it.
-    pub fn read(&self, session: &mut Session) -> Result<(), PublishError> {
+    /// Whether bytes wait for the kernel to take them.
+    pub fn is_blocked(&self, session: &Session) -> bool {
+        session.has_pending() || self.tls.as_ref().is_some_and(|tls| tls.has_pending())
+    }
+
+    /// Hands all that has arrived to the session.
+    pub fn read(&mut self, session: &mut Session) -> Result<(), PublishError> {
         let mut buffer = [0; READ];
         for _ in 0..MAX_READS {
-            match self.stream.try_read(&mut buffer) {
+            let count = match &mut self.tls {
+                Some(tls) => tls.read(&self.stream, &mut buffer),
+                None => self.stream.try_read(&mut buffer).map_err(PublishError::Broken),
+            };
+            match count {
                 Ok(0) => return Err(PublishError::Closed { step: session.step() }),
                 Ok(count) => session.receive(&buffer[..count])?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+                Err(PublishError::Broken(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
             }
-            refused(session)?;
         }
         Ok(())
     }
 
-    /// Writes what the socket takes now; returns how much that was.
-    pub fn write(&self, session: &mut Session) -> Result<usize, PublishError> {
+    /// Writes what the socket takes now; returns how much of the session that was.
+    pub fn write(&mut self, session: &mut Session) -> Result<usize, PublishError> {
         let mut total = 0;
+        if let Some(tls) = &mut self.tls {
+            tls.flush(&self.stream)?;
+        }
         while session.has_pending() {
             let mut slices = [IoSlice::new(&[]); SLICES];
-            let count = session.pending_slices(&mut slices);
-            match self.stream.try_write_vectored(&slices[..count]) {
+            let filled = session.pending_slices(&mut slices);
+            let written = match &mut self.tls {
+                Some(tls) => tls.write(&self.stream, &slices[..filled]),
+                None => self.stream.try_write_vectored(&slices[..filled]),
+            };
+            match written {
+                Ok(0) => break,
                 Ok(count) => {
                     session.sent(count);
                     total += count;
@@ -136,18 +172,41 @@ impl Conn {
     }
 
     /// Writes all that is pending; the caller sets the limit.
-    pub async fn write_all(&self, session: &mut Session) -> Result<(), PublishError> {
+    async fn write_all(&mut self, session: &mut Session) -> Result<(), PublishError> {
         self.write(session)?;
-        while session.has_pending() {
+        while self.is_blocked(session) {
             self.stream.writable().await?;
             self.write(session)?;
         }
         Ok(())
     }
 
+    /// Says good-bye within the limit, so that the key is free at once; one that does not get through changes nothing.
+    pub async fn farewell(mut self, mut session: Session, limit: Duration) {
+        let goodbye = async {
+            session.close()?;
+            self.write_all(&mut session).await?;
+            Ok::<(), PublishError>(self.finish().await?)
+        };
+        match timeout(limit, goodbye).await {
+            Ok(Ok(())) => tracing::debug!("the origin has ended its side too"),
+            Ok(Err(error)) => tracing::debug!("closed without ceremony: {error}"),
+            Err(_) => tracing::debug!("closed without ceremony: no end from the origin within {limit:?}"),
+        }
+    }
+
+    /// Ends the connection at once, by a reset: what was not acknowledged is forgotten, and the origin knows it if it hears it.
+    pub fn abort(self) {
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
     /// Ends our side and reads until the origin has ended its own: closing with bytes unread would send a reset, which may
-    /// overtake the last bytes written. The caller sets the limit.
-    pub async fn finish(&mut self) -> io::Result<()> {
+    /// overtake the last bytes written.
+    async fn finish(&mut self) -> io::Result<()> {
+        if let Some(tls) = &mut self.tls {
+            tls.end();
+            tls.flush(&self.stream)?;
+        }
         self.stream.shutdown().await?;
         let mut buffer = [0; READ];
         loop {
@@ -160,20 +219,12 @@ impl Conn {
         }
     }
 
-    pub fn truth(&self) -> Result<SocketTruth, PublishError> {
-        Ok(tcp_info::truth(&self.stream)?)
+    pub fn truth(&self) -> io::Result<SocketTruth> {
+        tcp_info::truth(&self.stream)
     }
 }
 
-async fn resolve(url: &OriginUrl) -> Result<Vec<SocketAddr>, PublishError> {
-    let host = url.host.clone();
-    match timeout(STEP_LIMIT, tokio::net::lookup_host((url.host.as_str(), url.port))).await {
-        Ok(Ok(addresses)) => Ok(addresses.take(MAX_ADDRESSES).collect()),
-        Ok(Err(error)) => Err(PublishError::Resolve { host, error }),
-        Err(_) => Err(PublishError::NoAnswerFromDns { host, limit: STEP_LIMIT }),
-    }
-}
-
+/// A refusal ends the set-up; what else the session tells is for later.
 fn refused(session: &mut Session) -> Result<(), PublishError> {
     while let Some(event) = session.event() {
         if let Event::Refused(refusal) = event {

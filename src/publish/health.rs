@@ -1,17 +1,12 @@
-//! What the kernel's figures of a connection mean: is media taken, how fast, and has it stopped? A rule over samples.
+//! What the kernel's figures of a connection mean for the status: is media taken, since when, and how fast? A rule over samples.
 //!
-//! A leg is live when the peer's kernel has acknowledged bytes of media, not when a handshake is over, and it is lost when
-//! bytes have been outstanding for [`STALL`] without any of them being acknowledged. A slow path is not a stalled one: as
-//! long as something moves, the backlog's limit is what acts. It cannot see a frozen process behind a kernel that still
-//! takes bytes: that shows only when the peer's receive buffer is full.
+//! A leg is live when the peer's kernel has acknowledged bytes of media, not when a handshake is over. Whether a connection is
+//! still good is not judged here: that is [`detect`](super::detect).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::units::MediaTime;
-
-/// Without an acknowledgement for so long, with bytes outstanding, a connection is given up.
-pub const STALL: Duration = Duration::from_secs(2);
 
 /// Media counts as taken while acknowledgements are no older than this.
 pub const TAKEN: Duration = Duration::from_secs(2);
@@ -26,14 +21,24 @@ pub struct SocketTruth {
     pub acked_bytes: u64,
     /// Bytes written to the socket and not acknowledged, sent or not.
     pub unacked_bytes: u64,
+    /// Of these, the ones that were not sent yet.
+    pub unsent_bytes: u64,
     pub rtt: Duration,
+    /// The kernel's present retransmission timeout.
+    pub rto: Duration,
+    /// Retransmission timeouts in a row without an answer.
+    pub retransmits: u8,
+    /// What the peer's kernel says it has room for; `None` before Linux 5.4.
+    pub window_bytes: Option<u64>,
+    /// The kernel's estimate of what gets through, bits per second.
+    pub delivery_bps: Option<u64>,
 }
 
-/// A connection that has taken nothing for this long, of so many bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stalled {
-    pub quiet: Duration,
-    pub outstanding: u64,
+impl SocketTruth {
+    /// Sent and not acknowledged.
+    pub fn in_flight_bytes(&self) -> u64 {
+        self.unacked_bytes.saturating_sub(self.unsent_bytes)
+    }
 }
 
 #[derive(Debug)]
@@ -41,8 +46,6 @@ pub struct Health {
     /// Acknowledged bytes up to here belong to the set-up.
     setup: u64,
     truth: SocketTruth,
-    /// When the acknowledgements last advanced, or nothing was outstanding.
-    moved: MediaTime,
     /// When media was acknowledged first and last.
     first_taken: Option<MediaTime>,
     last_taken: Option<MediaTime>,
@@ -55,28 +58,26 @@ impl Health {
     pub fn new(truth: SocketTruth, now: MediaTime) -> Self {
         let setup = truth.acked_bytes + truth.unacked_bytes;
         let samples = VecDeque::from([(now, truth.acked_bytes)]);
-        Self { setup, truth, moved: now, first_taken: None, last_taken: None, samples }
+        Self { setup, truth, first_taken: None, last_taken: None, samples }
     }
 
-    pub fn observe(&mut self, truth: SocketTruth, now: MediaTime) -> Result<(), Stalled> {
+    pub fn observe(&mut self, truth: SocketTruth, now: MediaTime) {
         let advanced = truth.acked_bytes > self.truth.acked_bytes;
         self.truth = truth;
-        if advanced || truth.unacked_bytes == 0 {
-            self.moved = now;
-        }
         if advanced && truth.acked_bytes > self.setup {
             self.first_taken.get_or_insert(now);
             self.last_taken = Some(now);
         }
         self.sample(now);
-        match now.since(self.moved) {
-            quiet if quiet > STALL => Err(Stalled { quiet, outstanding: truth.unacked_bytes }),
-            _ => Ok(()),
-        }
     }
 
     pub fn truth(&self) -> SocketTruth {
         self.truth
+    }
+
+    /// Bytes of media that the peer's kernel has taken.
+    pub fn media_bytes(&self) -> u64 {
+        self.truth.acked_bytes.saturating_sub(self.setup)
     }
 
     /// Media has been taken at least once.
@@ -122,7 +123,7 @@ mod tests {
     }
 
     fn truth(acked_bytes: u64, unacked_bytes: u64) -> SocketTruth {
-        SocketTruth { acked_bytes, unacked_bytes, rtt: Duration::from_millis(1) }
+        SocketTruth { acked_bytes, unacked_bytes, rtt: Duration::from_millis(1), ..SocketTruth::default() }
     }
 
     fn fresh() -> Health {
@@ -132,46 +133,25 @@ mod tests {
     #[test]
     fn live_means_media_bytes_not_the_set_up_s() {
         let mut health = fresh();
-        health.observe(truth(3200, 0), at(10)).unwrap();
+        health.observe(truth(3200, 0), at(10));
         assert!(!health.is_live() && !health.is_taken(at(10)));
-        health.observe(truth(3201, 500), at(20)).unwrap();
+        health.observe(truth(3201, 500), at(20));
         assert!(health.is_live() && health.is_taken(at(2020)) && !health.is_taken(at(2021)));
         assert_eq!(health.lived(), Duration::ZERO);
-        health.observe(truth(3300, 500), at(1020)).unwrap();
-        health.observe(truth(3300, 500), at(2000)).unwrap();
+        health.observe(truth(3300, 500), at(1020));
+        health.observe(truth(3300, 500), at(2000));
         assert_eq!(health.lived(), Duration::from_secs(1));
-    }
-
-    #[test]
-    fn outstanding_bytes_that_do_not_move_for_2_s_are_a_stall() {
-        let mut health = fresh();
-        health.observe(truth(5000, 100), at(1000)).unwrap();
-        health.observe(truth(5000, 9000), at(3000)).unwrap();
-        assert_eq!(
-            health.observe(truth(5000, 9000), at(3001)),
-            Err(Stalled { quiet: Duration::from_millis(2001), outstanding: 9000 })
-        );
-    }
-
-    #[test]
-    fn nothing_to_send_is_no_stall_and_neither_is_a_slow_path() {
-        let mut health = fresh();
-        health.observe(truth(5000, 0), at(1000)).unwrap();
-        health.observe(truth(5000, 0), at(60_000)).unwrap();
-        for second in 0..100 {
-            health.observe(truth(5001 + second, 500_000), at(60_000 + 1900 * second)).unwrap();
-        }
     }
 
     #[test]
     fn the_bit_rate_is_that_of_the_last_two_seconds() {
         let mut health = fresh();
         for tick in 1..=20u64 {
-            health.observe(truth(3000 + 31_250 * tick, 10), at(250 * tick)).unwrap();
+            health.observe(truth(3000 + 31_250 * tick, 10), at(250 * tick));
         }
         assert_eq!(health.bitrate_bps(), 1_000_000);
         for tick in 21..=32u64 {
-            health.observe(truth(3000 + 31_250 * 20, 0), at(250 * tick)).unwrap();
+            health.observe(truth(3000 + 31_250 * 20, 0), at(250 * tick));
         }
         assert_eq!(health.bitrate_bps(), 0);
     }
@@ -183,7 +163,7 @@ mod tests {
             for (wait, bytes) in steps {
                 now += wait;
                 acked += bytes;
-                let _ = health.observe(truth(acked, 1), at(now));
+                health.observe(truth(acked, 1), at(now));
                 prop_assert!(health.samples.len() <= 23);
                 health.bitrate_bps();
             }

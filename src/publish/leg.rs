@@ -1,50 +1,93 @@
-//! The actor of a leg: for ever, connect to the origin that [`Failover`] names, stay live, report, go on. It holds no rule of
-//! its own; it asks the rules and does what they say.
+//! The actor of a leg: drives its one or two connections, tells the rules what it sees, does what they order, reports. For ever.
+//! It holds no rule of its own.
+//!
+//! Everything happens in one task: both connections, the stop, the look at the sockets. While bytes are outstanding the sockets
+//! are looked at whenever a packet wakes the leg, and at least every 50 ms.
 
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::failover::{Action, Failover, Outcome};
-use super::live::Live;
-use super::session::Target;
+use super::detect::Verdict;
+use super::dial::Route;
+use super::failover::{Active, Facts, Failover, Order, Outcome, Wishes};
+use super::flow::Flow;
+use super::line::{Line, Turn};
+use super::preference::Preference;
+use super::uplink::Voice;
 use super::view::View;
-use super::{PublishError, conn};
-use crate::clock::MediaClock;
-use crate::config;
-use crate::media::hub::Hub;
-use crate::report::{Events, Report};
+use super::{PublishError, Room, Terms};
+use crate::config::{self, OriginUrl, Resume};
+use crate::media::hub::Sequence;
+use crate::report::Report;
 use crate::status;
-use crate::units::MediaTime;
 
-/// While nothing else happens, the status is written this often: it tells the seconds.
-const TICK: Duration = Duration::from_millis(500);
+/// Looks at the sockets are at most so far apart while bytes are outstanding.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The status is written this often: it tells the seconds.
+const TICK: Duration = Duration::from_millis(250);
+
+/// For the good-bye.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How often round trips are measured, if the order of the origins depends on them.
+const MEASURE: Duration = Duration::from_secs(20);
 
 pub struct Leg {
     config: config::Leg,
-    device: String,
-    hub: Hub,
-    clock: MediaClock,
+    room: Room,
     view: View,
     stop: CancellationToken,
+    routes: Vec<Route>,
     failover: Failover,
+    preference: Preference,
+    voice: Voice,
+    random: fastrand::Rng,
+    active: Option<Line>,
+    next: Option<Line>,
+    /// Where the next connection must start so that nothing is missing.
+    resume: Option<Sequence>,
     last: Outcome,
+    timer: std::pin::Pin<Box<Sleep>>,
+    told: Instant,
+    measuring: Option<JoinHandle<Vec<Option<Duration>>>>,
+    measured: Option<Instant>,
+}
+
+enum Wake {
+    Stop,
+    Active(Result<Turn, PublishError>),
+    Next(Result<Turn, PublishError>),
+    Measured(Vec<Option<Duration>>),
+    Timer,
 }
 
 impl Leg {
-    pub fn new(
-        config: config::Leg,
-        device: String,
-        hub: Hub,
-        clock: MediaClock,
-        report: Report<status::Leg>,
-        events: Events,
-        stop: CancellationToken,
-    ) -> Self {
-        let view = View::new(&config.name, &config.origins, report, events, clock.clone());
-        let failover = Failover::new(config.origins.len());
-        Self { config, device, hub, clock, view, stop, failover, last: Outcome::Failed }
+    pub fn new(config: config::Leg, room: Room, report: Report<status::Leg>, stop: CancellationToken) -> Self {
+        let seed = room.seed;
+        let wishes = Wishes { failback: config.failback, warm: config.warm };
+        Self {
+            view: View::new(&config.name, &config.origins, report, room.events.clone(), room.clock.clone()),
+            routes: config.origins.iter().map(|origin| Route::new(origin, config.interface.clone())).collect(),
+            failover: Failover::new(config.origins.len(), wishes),
+            preference: Preference::new(config.policy, &config.origins, seed),
+            voice: room.uplink.join(),
+            random: fastrand::Rng::with_seed(seed ^ fastrand::u64(..)),
+            active: None,
+            next: None,
+            resume: None,
+            last: Outcome::Failed,
+            timer: Box::pin(sleep_until(now())),
+            told: now(),
+            measuring: None,
+            measured: None,
+            config,
+            room,
+            stop,
+        }
     }
 
     pub async fn run(mut self) {
@@ -52,65 +95,336 @@ impl Leg {
             self.view.off();
             return self.stop.cancelled().await;
         }
-        while !self.stop.is_cancelled() {
-            match self.failover.next(self.clock.now()) {
-                Action::Try(origin) => self.attempt(origin).await,
-                Action::WaitUntil(time) => self.wait_until(time).await,
+        loop {
+            self.settle();
+            self.set_timer();
+            match self.wake().await {
+                Wake::Stop => break,
+                Wake::Active(turn) => self.active_turned(turn).await,
+                Wake::Next(turn) => self.next_turned(turn),
+                Wake::Measured(rtts) => self.preference.measured(rtts),
+                Wake::Timer => {}
+            }
+            self.look();
+            self.measure();
+        }
+        self.close().await;
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let (hub, clock, terms) = (&self.room.hub, &self.room.clock, terms(&self.config));
+        tokio::select! {
+            () = self.stop.cancelled() => Wake::Stop,
+            turn = turn(&mut self.active, hub, clock, terms) => Wake::Active(turn),
+            turn = turn(&mut self.next, hub, clock, terms) => Wake::Next(turn),
+            rtts = finished(&mut self.measuring) => Wake::Measured(rtts),
+            () = &mut self.timer => Wake::Timer,
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let outstanding = |line: &Option<Line>| line.as_ref().and_then(Line::flow).is_some_and(Flow::is_outstanding);
+        let busy = outstanding(&self.active) || outstanding(&self.next);
+        let (now, clock_now) = (now(), self.room.clock.now());
+        let mut next = self.told + TICK;
+        if busy {
+            next = next.min(now + LOOK);
+        }
+        if let Some(free) = self.failover.wakes_at(self.preference.order(), clock_now) {
+            next = next.min(now + free.since(clock_now));
+        }
+        self.timer.as_mut().reset(next);
+    }
+
+    /// Does what the rule orders until it orders nothing more.
+    fn settle(&mut self) {
+        loop {
+            let (facts, now) = (self.facts(), self.room.clock.now());
+            let Some(order) = self.failover.decide(&facts, self.preference.order(), now) else { break };
+            tracing::debug!("leg {}: {order:?}", self.config.name);
+            if let Err(error) = self.obey(order) {
+                self.next_failed(error);
             }
         }
-        self.view.off();
-    }
-
-    /// One connection, from the first packet to its end, and what follows from that.
-    async fn attempt(&mut self, origin: usize) {
-        self.view.connecting(origin);
-        let (result, lived) = self.run_once(origin).await;
-        if let Err(error) = result {
-            let now = self.clock.now();
-            self.last = error.outcome();
-            self.failover.ended(origin, self.last, lived, now, fastrand::f64());
-            self.view.failed(origin, &error, self.failover.next(now));
+        if self.active.is_none() && self.next.is_none() {
+            self.view.waiting(self.last);
         }
     }
 
-    /// `Ok` if told to stop; and for how long media was live.
-    async fn run_once(&mut self, origin: usize) -> (Result<(), PublishError>, Duration) {
-        let connected = match self.connect(origin).await {
-            Ok(Some(connected)) => connected,
-            Ok(None) => return (Ok(()), Duration::ZERO),
-            Err(error) => return (Err(error), Duration::ZERO),
+    fn facts(&self) -> Facts {
+        let active = self.active.as_ref().and_then(|line| line.flow().map(|flow| (line, flow)));
+        Facts {
+            active: active.map(|(line, flow)| Active {
+                origin: line.origin,
+                verdict: flow.verdict(),
+                redirected: flow.redirect().is_some(),
+            }),
+            next: self.next.as_ref().map(|line| (line.origin, line.stage())),
+            others_move: self.voice.others_move(self.room.clock.now()),
+        }
+    }
+
+    fn obey(&mut self, order: Order) -> Result<(), PublishError> {
+        match order {
+            Order::Open { origin, redirected } => self.open(origin, redirected),
+            Order::Publish => {
+                let start = self.start();
+                if let Some(flow) = self.next.as_mut().and_then(Line::flow_mut) {
+                    flow.publish(start)?;
+                }
+            }
+            Order::Promote => self.promote(),
+            Order::Drop => {
+                let next = self.next.take();
+                self.leave(next);
+            }
+            Order::Cut => self.cut(),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, origin: usize, redirected: bool) {
+        let route = match redirected {
+            true => self.redirected_route(origin),
+            false => self.routes[origin].clone(),
         };
-        match Live::new(connected, origin, &self.hub, self.config.backlog, &self.clock, &mut self.view) {
-            Ok(mut live) => (live.run(&self.stop).await, live.lived()),
-            Err(error) => (Err(error), Duration::ZERO),
+        if self.active.is_none() {
+            self.view.connecting(origin);
+        }
+        self.next = Some(Line::open(origin, route, self.room.identity.clone(), redirected));
+    }
+
+    fn redirected_route(&self, origin: usize) -> Route {
+        let route = &self.routes[origin];
+        let named = self.active.as_ref().and_then(Line::flow).and_then(Flow::redirect).flatten();
+        let named = named.and_then(|url| OriginUrl::relative(url, &route.url));
+        named.map_or_else(|| route.clone(), |url| route.redirected(url))
+    }
+
+    /// Where the next connection starts: where the present one is sure to have got everything before, if that one is in doubt or
+    /// gone; else at the newest keyframe.
+    fn start(&mut self) -> Option<Sequence> {
+        if self.config.resume == Resume::Live {
+            return None;
+        }
+        match self.active.as_mut().and_then(Line::flow_mut) {
+            Some(flow) if flow.verdict().is_fine() => None,
+            Some(flow) => flow.resume_at().or(self.resume),
+            None => self.resume,
         }
     }
 
-    /// `None` if told to stop.
-    async fn connect(&mut self, origin: usize) -> Result<Option<(conn::Conn, super::session::Session)>, PublishError> {
-        let config::Origin { url, key, .. } = &self.config.origins[origin];
-        let (app, key, device) = (url.app.clone(), key.clone(), self.device.clone());
-        let target = Target { app, url: url.to_string(), key, device, started_at: None, authorization: None };
-        let connecting = conn::publish(url, target);
-        telling_time(&mut self.view, self.stop.run_until_cancelled(connecting)).await.transpose()
+    fn promote(&mut self) {
+        let old = std::mem::replace(&mut self.active, self.next.take());
+        self.failover.promoted(self.room.clock.now());
+        if let Some(old) = &old {
+            self.tell_replaced(old);
+        }
+        self.leave(old);
+        self.tell_live();
     }
 
-    async fn wait_until(&mut self, time: MediaTime) {
-        self.view.waiting(self.last);
-        let wait = sleep(time.since(self.clock.now()));
-        telling_time(&mut self.view, self.stop.run_until_cancelled(wait)).await;
+    /// What was left on evidence counts as a failure of its origin.
+    fn tell_replaced(&mut self, old: &Line) {
+        let verdict = verdict(old);
+        if !verdict.is_fine() {
+            let error = PublishError::Stalled(verdict);
+            self.note_end(old.origin, error.outcome(), lived(old));
+            self.view.replaced(old.origin, &error);
+        }
+    }
+
+    fn cut(&mut self) {
+        let Some(old) = self.active.take() else { return };
+        let error = PublishError::Stalled(verdict(&old));
+        self.lost(old, error);
+    }
+
+    async fn active_turned(&mut self, turn: Result<Turn, PublishError>) {
+        match turn {
+            Ok(_) => {}
+            Err(PublishError::RolledOver) => self.roll_over().await,
+            Err(error) => self.active_failed(error),
+        }
+    }
+
+    /// A planned end: the same origin again, from the very keyframe that was next.
+    async fn roll_over(&mut self) {
+        let Some(flow) = self.active.as_ref().and_then(Line::flow) else { return };
+        self.resume = Some(flow.position());
+        tracing::info!("leg {}: {}", self.config.name, PublishError::RolledOver);
+        let Some(line) = self.active.take() else { return };
+        self.note_end(line.origin, Outcome::Planned, lived(&line));
+        if let Some(flow) = line.into_flow() {
+            let (conn, session) = flow.into_parts();
+            conn.farewell(session, FAREWELL).await;
+        }
+    }
+
+    fn active_failed(&mut self, error: PublishError) {
+        let Some(line) = self.active.take() else { return };
+        self.lost(line, error);
+    }
+
+    fn next_turned(&mut self, turn: Result<Turn, PublishError>) {
+        match (turn, &self.next) {
+            (Ok(Turn::Opened(route)), Some(line)) if !line.redirected => self.routes[line.origin] = route,
+            (Ok(_), _) => {}
+            (Err(error), _) => self.next_failed(error),
+        }
+    }
+
+    /// The active connection is gone.
+    fn lost(&mut self, mut line: Line, error: PublishError) {
+        self.resume = line.flow_mut().and_then(Flow::resume_at).or(self.resume);
+        self.ended(line, error);
+    }
+
+    fn next_failed(&mut self, error: PublishError) {
+        let Some(mut line) = self.next.take() else { return };
+        if self.active.is_none() {
+            self.resume = line.flow_mut().and_then(Flow::resume_at).or(self.resume);
+        }
+        self.ended(line, error);
+    }
+
+    fn ended(&mut self, line: Line, error: PublishError) {
+        self.last = error.outcome();
+        self.note_end(line.origin, self.last, lived(&line));
+        let now = self.room.clock.now();
+        let free = self.failover.wakes_at(self.preference.order(), now);
+        self.view.failed(line.origin, &error, self.active.is_some(), free.map(|free| free.since(now)));
+        self.leave(Some(line));
+    }
+
+    fn note_end(&mut self, origin: usize, outcome: Outcome, lived: Duration) {
+        let (facts, now) = (self.facts(), self.room.clock.now());
+        self.failover.ended(origin, outcome, lived, &facts, now, self.random.f64());
+    }
+
+    /// Ends a connection: with a good-bye if somebody hears it, else at once, so that the key is free if the path comes back.
+    fn leave(&mut self, line: Option<Line>) {
+        let Some(flow) = line.and_then(Line::into_flow) else { return };
+        let fine = flow.verdict().is_fine();
+        let (conn, session) = flow.into_parts();
+        match fine {
+            true => drop(tokio::spawn(conn.farewell(session, FAREWELL))),
+            false => conn.abort(),
+        }
+    }
+
+    /// Looks at the sockets and tells what is to be seen.
+    fn look(&mut self) {
+        match look_at(&mut self.active, &mut self.view) {
+            Ok(false) => {}
+            Ok(true) => self.tell_live(),
+            Err(error) => self.active_failed(error),
+        }
+        if let Err(error) = look_at(&mut self.next, &mut self.view) {
+            self.next_failed(error);
+        }
+        self.tell();
+    }
+
+    fn tell_live(&mut self) {
+        let Some(line) = self.active.as_ref().filter(|line| line.told_live) else { return };
+        self.view.live(line.origin);
+        line.flow().inspect(|flow| self.view.measured(flow));
+    }
+
+    /// The leg's face, a few times a second, and its word to the other legs.
+    fn tell(&mut self) {
+        let flow = self.active.as_ref().and_then(Line::flow).filter(|flow| flow.health().is_live());
+        self.voice.tell(flow.map(Flow::moved));
+        let suspect = flow.is_some_and(|flow| !flow.verdict().is_fine());
+        let now = now();
+        if now - self.told < TICK && suspect == self.view.is_suspect() {
+            return;
+        }
+        self.told = now;
+        match flow {
+            Some(flow) => self.view.measured(flow),
+            None => self.view.publish(),
+        }
+    }
+
+    /// Measures round trips now and then, beside everything else.
+    fn measure(&mut self) {
+        let due = self.measured.is_none_or(|last| now() - last > MEASURE);
+        if !self.preference.wants_measurements() || self.measuring.is_some() || !due {
+            return;
+        }
+        self.measured = Some(now());
+        let routes = self.routes.clone();
+        self.measuring = Some(tokio::spawn(async move {
+            let mut rtts = vec![None; routes.len()];
+            let mut set = JoinSet::new();
+            for (index, route) in routes.into_iter().enumerate() {
+                set.spawn(async move { (index, route.round_trip().await) });
+            }
+            while let Some(Ok((index, rtt))) = set.join_next().await {
+                rtts[index] = rtt;
+            }
+            rtts
+        }));
+    }
+
+    async fn close(mut self) {
+        let ends = [self.active.take(), self.next.take()].into_iter().flatten();
+        let mut farewells = JoinSet::new();
+        for flow in ends.filter_map(Line::into_flow) {
+            let (conn, session) = flow.into_parts();
+            farewells.spawn(conn.farewell(session, FAREWELL));
+        }
+        farewells.join_all().await;
+        self.view.off();
     }
 }
 
-/// Keeps the status current while something else is waited for.
-async fn telling_time<F: Future>(view: &mut View, future: F) -> F::Output {
-    let mut future = std::pin::pin!(future);
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            output = &mut future => return output,
-            _ = tick.tick() => view.publish(),
-        }
+fn lived(line: &Line) -> Duration {
+    line.flow().map_or(Duration::ZERO, |flow| flow.health().lived())
+}
+
+fn verdict(line: &Line) -> Verdict {
+    line.flow().map_or(Verdict::Fine, Flow::verdict)
+}
+
+/// True if media is taken and was not before.
+fn look_at(line: &mut Option<Line>, view: &mut View) -> Result<bool, PublishError> {
+    let Some(line) = line else { return Ok(false) };
+    let Some(flow) = line.flow_mut() else { return Ok(false) };
+    view.sent(std::mem::take(&mut flow.sent_bytes));
+    view.dropped(std::mem::take(&mut flow.dropped_gops));
+    let news = flow.look()?;
+    line.told_live |= news;
+    Ok(news)
+}
+
+fn terms(config: &config::Leg) -> Terms {
+    Terms { backlog: config.backlog, timestamps: config.timestamps }
+}
+
+/// A turn of a line, if there is one.
+async fn turn(
+    line: &mut Option<Line>,
+    hub: &crate::media::hub::Hub,
+    clock: &crate::clock::MediaClock,
+    terms: Terms,
+) -> Result<Turn, PublishError> {
+    match line {
+        Some(line) => line.turn(hub, clock, terms).await,
+        None => std::future::pending().await,
     }
+}
+
+async fn finished(measuring: &mut Option<JoinHandle<Vec<Option<Duration>>>>) -> Vec<Option<Duration>> {
+    let Some(handle) = measuring else { return std::future::pending().await };
+    let rtts = handle.await;
+    *measuring = None;
+    rtts.unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the timer of the runtime; media time is the program's clock")]
+fn now() -> Instant {
+    Instant::now()
 }

@@ -2,10 +2,18 @@
 //!
 //! # Theory of operation
 //!
-//! A leg reads the hub at its own pace and writes to one RTMP connection. It holds no queue: what waits for a slow origin
-//! waits in the hub, and when more than the configured backlog waits, whole GOPs are left out ([`backlog`]). Nothing it does
-//! can delay the program or another leg. Every leg and every connection sends the same bytes with the same times, those of
-//! the program's clock, so that two origins can be compared and exchanged picture by picture.
+//! A leg reads the hub at its own pace and writes to one RTMP connection, at times to a second one beside it. It holds no
+//! queue: what waits for a slow origin waits in the hub, and when more than the configured backlog waits, whole GOPs are left
+//! out ([`backlog`]). Nothing it does can delay the program or another leg. Every leg and every connection sends the same bytes
+//! with the same times, those of the program's clock, so that two origins can be compared and exchanged picture by picture.
+//!
+//! ```text
+//!  hub ──▶ flow (active) ──▶ origin           look at the sockets ──▶ detect ──▶ failover ──▶ orders
+//!     └──▶ flow (next)   ──▶ spare                                      │           ▲
+//!                                                     resume: where the next one starts  other legs: uplink
+//! ```
+//!
+//! What the status says of a leg:
 //!
 //! ```text
 //!              ┌───────── hold of an origin is over ────────┐
@@ -14,72 +22,108 @@
 //!   ────▶│ connecting ├────────────────────────▶│ waiting (if by the   │
 //!        └─┬────────▲─┘   and all are held      │ origin's word:       │
 //!          │        │                           │ rejected)            │
-//!    media │        │ another origin            └───────────▲──────────┘
-//!    taken │        │ is free: at once                      │
+//!    media │        │ the connection ended;     └───────────▲──────────┘
+//!    taken │        │ another origin is free                │
 //!          ▼        │                                       │
 //!        ┌──────────┴─┐      all are held                   │
-//!        │    live    ├─────────────────────────────────────┘           off: switched off, or told to stop
-//!        └────────────┘
+//!   ┌───▶│    live    ├─────────────────────────────────────┘           off: switched off, or told to stop
+//!   │    └───┬────────┘
+//!   └────────┘ make before break: the next connection is proven before the old one is left
 //! ```
 //!
-//! *Live* means that the peer's kernel has acknowledged media, not that a handshake went well ([`health`]). A live connection
-//! is lost when it ends, when the origin says so, or when nothing is acknowledged for 2 s while bytes are outstanding; which
-//! origin is tried then, and when, is [`failover`]'s decision. A new connection starts at the hub's newest keyframe.
+//! *Live* means that the peer's kernel has acknowledged media, not that a handshake went well ([`health`]). Whether a connection
+//! is still good is judged by what its kernel and its process acknowledge ([`detect`]); which connections a leg has then, and
+//! to which origin, is decided by [`failover`]. After a loss the next connection starts at the last keyframe that the lost
+//! origin may not have got ([`resume`]) and catches up with the present ([`pace`]).
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`failover`], [`backlog`], [`health`] | rules: which origin, what to leave out, what the kernel's figures mean |
-//! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `wire` | rule: RTMP as bytes in, bytes and events out |
-//! | `conn`, `tcp_info` | shells: the socket, and what the kernel knows of it |
-//! | `leg`, `live`, `view` | the actor: for ever; one live connection; its face in the status |
+//! | [`detect`], [`failover`], [`preference`], [`resume`], [`pace`], [`backlog`], [`health`], [`wire_clock`], [`address`] | rules: is it there, where to, from where on, how fast |
+//! | [`session`], with `auth`, `acks`, `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `wire` | rule: RTMP as bytes in, bytes and events out |
+//! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
+//! | `leg`, `line`, `flow`, `uplink`, `view` | the actor: for ever; one connection; its media; what legs know of each other; the face in the status |
 //!
 //! # What it refuses to do
 //!
-//! It does not speak RTMPS yet, sends no pings (some servers end the connection on one), and shows no stream key anywhere.
+//! It sends no pings (some servers end the connection on one), obeys no server's wish for a slower pace, and shows no stream key
+//! anywhere.
 
 pub mod acks;
+pub mod address;
 pub mod amf0;
+pub mod auth;
 pub mod backlog;
 pub mod chunk_reader;
 pub mod chunk_writer;
 pub mod command;
 mod conn;
+pub mod detect;
+mod dial;
 pub mod failover;
+mod flow;
 pub mod health;
 mod leg;
-mod live;
+mod line;
 pub mod outbox;
+pub mod pace;
+pub mod preference;
+pub mod resume;
 pub mod session;
 mod tcp_info;
+mod tls;
+mod uplink;
 mod view;
 pub mod wire;
+pub mod wire_clock;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use self::auth::Denied;
 use self::command::{Refusal, RefusalKind};
+use self::conn::Identity;
+use self::detect::{Evidence, Verdict};
 use self::failover::Outcome;
 use self::session::{SessionError, Step};
+use self::uplink::Uplink;
 use crate::clock::MediaClock;
 use crate::config;
 use crate::media::hub::Hub;
 use crate::report::{Events, Report};
 use crate::status;
 
-/// Keeps a leg on air until `stop`; returns within about half a second of it.
-pub async fn run(
-    leg: config::Leg,
-    device_name: String,
+/// What all legs of a box share.
+#[derive(Clone)]
+pub struct Room {
     hub: Hub,
     clock: MediaClock,
-    report: Report<status::Leg>,
     events: Events,
-    stop: CancellationToken,
-) {
-    leg::Leg::new(leg, device_name, hub, clock, report, events, stop).run().await;
+    identity: Identity,
+    /// Of this box: so that many boxes do not act alike.
+    seed: u64,
+    uplink: Uplink,
+}
+
+impl Room {
+    /// `device` and `started_at` (wall clock, RFC 3339) stand in the stream's metadata; `seed` is the box's own.
+    pub fn new(device: String, started_at: Option<String>, seed: u64, hub: Hub, clock: MediaClock, events: Events) -> Self {
+        Self { hub, clock, events, identity: Identity { device, started_at }, seed, uplink: Uplink::default() }
+    }
+}
+
+/// What a leg's configuration says of each of its connections.
+#[derive(Clone, Copy)]
+struct Terms {
+    backlog: Duration,
+    timestamps: config::Timestamps,
+}
+
+/// Keeps a leg on air until `stop`; returns within about half a second of it.
+pub async fn run(leg: config::Leg, room: Room, report: Report<status::Leg>, stop: CancellationToken) {
+    leg::Leg::new(leg, room, report, stop).run().await;
 }
 
 /// Why a connection could not be had, or was lost; in words for people.
@@ -87,44 +131,75 @@ pub async fn run(
 pub enum PublishError {
     #[error("the name {host} cannot be resolved ({error})")]
     Resolve { host: String, error: io::Error },
-    #[error("the name server did not answer for {host} within {} s", .limit.as_secs())]
+    #[error("the name server did not answer for {host} within {:.1} s", .limit.as_secs_f64())]
     NoAnswerFromDns { host: String, limit: Duration },
     #[error("the name {host} has no address")]
     NoAddress { host: String },
+    #[error("the network interface {name} cannot be used ({error})")]
+    Interface { name: String, error: io::Error },
     #[error("no connection to {address} ({error})")]
     Connect { address: SocketAddr, error: io::Error },
     #[error("{address} did not answer within {} s", .limit.as_secs())]
     Unreachable { address: SocketAddr, limit: Duration },
+    #[error("{0}")]
+    Trust(String),
+    #[error("\"{0}\" cannot be the name in a certificate")]
+    ServerName(String),
+    #[error("the origin did not answer the TLS handshake within {} s (is it an RTMPS port?)", .limit.as_secs())]
+    SilentTls { limit: Duration },
+    #[error("{}", tls_words(.0))]
+    Tls(#[from] rustls::Error),
     #[error("the origin did not answer {} within {} s", words(*.step), .limit.as_secs())]
     Silent { step: Step, limit: Duration },
     #[error("the origin closed the connection {}", closed(*.step))]
     Closed { step: Step },
+    #[error(
+        "the origin took the stream and closed at once (does somebody else use the stream key, or our connection of before?)"
+    )]
+    TakenBack,
     #[error("the connection broke ({0})")]
     Broken(#[from] io::Error),
     #[error("the origin cannot be understood: {0}")]
     Session(#[from] SessionError),
     #[error("the origin refused: {0}")]
     Refused(Refusal),
-    #[error("the origin stopped taking data: nothing acknowledged for {:.1} s, {outstanding} bytes outstanding", .quiet.as_secs_f64())]
-    Stalled { quiet: Duration, outstanding: u64 },
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error("{}", stalled(*.0))]
+    Stalled(Verdict),
+    #[error("the time stamps begin anew after 24 days")]
+    RolledOver,
 }
 
 impl PublishError {
     fn outcome(&self) -> Outcome {
         match self {
-            Self::Refused(Refusal { kind: RefusalKind::ForGood, .. }) => Outcome::Refused,
+            Self::Refused(Refusal { kind: RefusalKind::ForGood, .. }) | Self::Denied(_) => Outcome::Refused,
+            Self::Trust(_) | Self::ServerName(_) | Self::Tls(rustls::Error::InvalidCertificate(_)) => Outcome::Refused,
             Self::Refused(Refusal { kind: RefusalKind::Busy, .. }) => Outcome::Busy,
+            Self::TakenBack | Self::Closed { step: Step::Publish } => Outcome::Busy,
+            Self::Resolve { .. } | Self::NoAnswerFromDns { .. } | Self::Unreachable { .. } | Self::Interface { .. } => {
+                Outcome::Unanswered
+            }
+            Self::Connect { error, .. } | Self::Broken(error) if is_unanswered(error) => Outcome::Unanswered,
+            Self::Stalled(Verdict::Dead(Evidence::Path { .. }, _)) => Outcome::Unanswered,
+            Self::RolledOver => Outcome::Planned,
             _ => Outcome::Failed,
         }
     }
+}
+
+/// Nobody said no: the network, or our own end of it.
+fn is_unanswered(error: &io::Error) -> bool {
+    use ErrorKind::*;
+    matches!(error.kind(), HostUnreachable | NetworkUnreachable | NetworkDown | TimedOut | AddrNotAvailable)
 }
 
 fn words(step: Step) -> &'static str {
     match step {
         Step::Handshake => "the handshake",
         Step::Connect => "\"connect\"",
-        Step::CreateStream => "\"createStream\"",
-        Step::Ready => "while armed",
+        Step::CreateStream | Step::Ready => "\"createStream\"",
         Step::Publish => "\"publish\"",
         Step::Live => "the media",
     }
@@ -136,8 +211,31 @@ fn closed(step: Step) -> &'static str {
         Step::Handshake => "during the handshake (is it an RTMP server?)",
         Step::Connect => "after \"connect\" (does it know the application in the URL?)",
         Step::CreateStream => "after \"createStream\"",
-        Step::Ready => "before anything was published",
+        Step::Ready => "while it was kept as a spare",
         Step::Publish => "after \"publish\" (is the stream key right, and not in use?)",
         Step::Live => "while live",
+    }
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    match tls::certificate_fault(error) {
+        Some(fault) => format!("the origin's certificate {fault}"),
+        None => format!("TLS failed ({error})"),
+    }
+}
+
+fn stalled(verdict: Verdict) -> String {
+    let (Verdict::Suspect(evidence, quiet) | Verdict::Dead(evidence, quiet)) = verdict else {
+        return "another connection has taken its place".into();
+    };
+    let quiet = quiet.as_secs_f64();
+    match evidence {
+        Evidence::Path { outstanding } => {
+            format!("nothing gets through: no acknowledgement for {quiet:.1} s, {outstanding} bytes outstanding")
+        }
+        Evidence::Frozen => format!("the origin has stopped reading: its last word was {quiet:.1} s ago"),
+        Evidence::ClosedWindow | Evidence::ShrinkingWindow => {
+            format!("the origin has stopped reading: its receive buffer has been filling for {quiet:.1} s")
+        }
     }
 }

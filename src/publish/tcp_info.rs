@@ -1,5 +1,5 @@
 //! What the kernel knows of a connection: `TCP_INFO` and the output queue. A shell around two system calls, because nothing
-//! above the kernel can tell bytes that wait from bytes that the peer has. It judges nothing: see [`health`](super::health).
+//! above the kernel can tell bytes that wait from bytes that the peer has. It judges nothing: see [`detect`](super::detect).
 #![allow(unsafe_code, reason = "getsockopt(TCP_INFO) and ioctl(SIOCOUTQ) have no safe form in the crates at hand")]
 
 use std::io;
@@ -11,31 +11,67 @@ use nix::libc;
 use super::health::SocketTruth;
 
 /// Offsets in `struct tcp_info` (linux/tcp.h), which only ever grows at its end.
-const RTT_MICROS: usize = 68;
-const BYTES_ACKED: usize = 120;
+mod offset {
+    /// RTOs in a row without an answer.
+    pub const RETRANSMITS: usize = 2;
+    pub const RTO_MICROS: usize = 8;
+    pub const RTT_MICROS: usize = 68;
+    pub const BYTES_ACKED: usize = 120;
+    pub const NOTSENT_BYTES: usize = 144;
+    /// Bytes per second.
+    pub const DELIVERY_RATE: usize = 160;
+    /// Since Linux 5.4.
+    pub const SEND_WINDOW: usize = 228;
+}
 
 /// More than any kernel fills in so far; a longer one is cut.
-type Info = [u8; 512];
+struct Info {
+    bytes: [u8; 512],
+    length: usize,
+}
 
+impl Info {
+    fn u32(&self, at: usize) -> Option<u32> {
+        let bytes = self.bytes[..self.length].get(at..at + 4)?;
+        Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+    }
+
+    fn u64(&self, at: usize) -> Option<u64> {
+        let bytes = self.bytes[..self.length].get(at..at + 8)?;
+        Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+    }
+
+    fn micros(&self, at: usize) -> Duration {
+        Duration::from_micros(self.u32(at).unwrap_or_default().into())
+    }
+}
+
+/// One look at a socket.
 pub fn truth(socket: &impl AsRawFd) -> io::Result<SocketTruth> {
     let info = tcp_info(socket.as_raw_fd())?;
-    let rtt = u32::from_ne_bytes(*info[RTT_MICROS..].first_chunk().expect("the offset lies within the array"));
-    let acked_bytes = u64::from_ne_bytes(*info[BYTES_ACKED..].first_chunk().expect("the offset lies within the array"));
-    let unacked_bytes = output_queue(socket.as_raw_fd())?;
-    Ok(SocketTruth { acked_bytes, unacked_bytes, rtt: Duration::from_micros(rtt.into()) })
+    let unsupported = || io::Error::new(io::ErrorKind::Unsupported, "the kernel does not count acknowledged bytes");
+    Ok(SocketTruth {
+        acked_bytes: info.u64(offset::BYTES_ACKED).ok_or_else(unsupported)?,
+        unacked_bytes: output_queue(socket.as_raw_fd())?,
+        unsent_bytes: info.u32(offset::NOTSENT_BYTES).unwrap_or_default().into(),
+        rtt: info.micros(offset::RTT_MICROS),
+        rto: info.micros(offset::RTO_MICROS),
+        retransmits: info.bytes[offset::RETRANSMITS],
+        window_bytes: info.u32(offset::SEND_WINDOW).map(u64::from),
+        delivery_bps: info.u64(offset::DELIVERY_RATE).filter(|rate| *rate > 0).map(|rate| rate.saturating_mul(8)),
+    })
 }
 
 fn tcp_info(socket: RawFd) -> io::Result<Info> {
-    let mut info: Info = [0; 512];
-    let mut length = info.len() as libc::socklen_t;
+    let mut info = Info { bytes: [0; 512], length: 0 };
+    let mut length = info.bytes.len() as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, which is the size of the array behind the pointer.
-    let result = unsafe { libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.as_mut_ptr().cast(), &mut length) };
+    let result =
+        unsafe { libc::getsockopt(socket, libc::IPPROTO_TCP, libc::TCP_INFO, info.bytes.as_mut_ptr().cast(), &mut length) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    if (length as usize) < BYTES_ACKED + 8 {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "the kernel does not count acknowledged bytes"));
-    }
+    info.length = (length as usize).min(info.bytes.len());
     Ok(info)
 }
 
@@ -67,5 +103,8 @@ mod tests {
         let after = (0..1_000_000).map(|_| truth(&client).unwrap()).find(|truth| truth.unacked_bytes == 0).unwrap();
         assert_eq!(after.acked_bytes - before.acked_bytes, 10_000);
         assert!(after.rtt > Duration::ZERO && after.rtt < Duration::from_secs(1));
+        assert!(after.rto >= Duration::from_millis(1) && after.rto < Duration::from_secs(10), "{:?}", after.rto);
+        assert!(after.window_bytes.is_none_or(|bytes| bytes > 10_000), "{:?}", after.window_bytes);
+        assert_eq!((after.unsent_bytes, after.retransmits), (0, 0));
     }
 }

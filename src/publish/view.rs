@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::PublishError;
-use super::failover::{Action, Outcome};
-use super::health::Health;
+use super::failover::Outcome;
+use super::flow::Flow;
 use crate::clock::MediaClock;
 use crate::config::Origin;
 use crate::report::{Events, Report};
@@ -59,6 +59,7 @@ impl View {
 
     /// Media has been taken by `origin`.
     pub fn live(&mut self, origin: usize) {
+        self.figures.origin.clone_from(&self.origins[origin].name);
         self.figures.failovers += u64::from(origin != self.home);
         self.figures.reconnects += u64::from(self.been_live);
         (self.home, self.been_live) = (origin, true);
@@ -67,15 +68,34 @@ impl View {
         self.enter(LegState::Live);
     }
 
-    /// A connection could not be had or was lost; `next` is what will be done about it.
-    pub fn failed(&mut self, origin: usize, error: &PublishError, next: Action) {
-        let was_live = self.figures.state == LegState::Live;
+    /// A connection could not be had or was lost; `still_live`: on another one. `free`: until an origin may be tried, if all are held.
+    pub fn failed(&mut self, origin: usize, error: &PublishError, still_live: bool, free: Option<Duration>) {
+        let was_live = self.figures.state == LegState::Live && !still_live;
         let verb = if was_live { "lost " } else { "" };
+        let then = match free {
+            _ if still_live => "the leg stays where it is".to_owned(),
+            Some(wait) if self.origins.len() == 1 => format!("next try in {:.1} s", wait.as_secs_f64()),
+            _ if self.origins.len() == 1 => "trying again at once".to_owned(),
+            _ => "trying the next origin".to_owned(),
+        };
+        self.tell_failure(origin, format!("{verb}{}: {error}", self.origins[origin].name), &then, was_live);
+    }
+
+    /// The leg has left `origin` because of `error`, for one that it was live on already.
+    pub fn replaced(&mut self, origin: usize, error: &PublishError) {
+        self.tell_failure(
+            origin,
+            format!("left {}: {error}", self.origins[origin].name),
+            "its spare had taken over before",
+            true,
+        );
+    }
+
+    fn tell_failure(&mut self, origin: usize, failure: String, then: &str, is_news: bool) {
         let told = &mut self.origins[origin];
-        let failure = format!("{verb}{}: {error}", told.name);
-        let is_news = was_live || told.failure.as_ref() != Some(&failure);
-        told.failure = Some(failure.clone());
-        let text = format!("{failure}; {}", self.intention(origin, next));
+        let is_news = is_news || told.failure.as_ref() != Some(&failure);
+        let text = format!("{failure}; {then}");
+        told.failure = Some(failure);
         match is_news {
             true => self.events.add(format!("leg {}: {text}", self.figures.name)),
             false => tracing::debug!("leg {}: {text}", self.figures.name),
@@ -86,20 +106,27 @@ impl View {
 
     pub fn dropped(&mut self, gops: u64) {
         self.figures.dropped_gops += gops;
-        tracing::warn!("leg {}: {gops} GOPs left out, {} is too slow", self.figures.name, self.figures.origin);
+        if gops > 0 {
+            tracing::warn!("leg {}: {gops} GOPs left out, {} is too slow", self.figures.name, self.figures.origin);
+        }
     }
 
     pub fn sent(&mut self, bytes: usize) {
         self.figures.sent_bytes += bytes as u64;
     }
 
-    pub fn measured(&mut self, health: &Health, queue: Duration) {
-        let truth = health.truth();
+    pub fn is_suspect(&self) -> bool {
+        self.figures.suspect
+    }
+
+    pub fn measured(&mut self, flow: &Flow) {
+        let (health, truth) = (flow.health(), flow.health().truth());
         self.figures.bitrate_bps = health.bitrate_bps();
-        self.figures.queue_ms = queue.as_millis() as u64;
+        self.figures.queue_ms = flow.queue().as_millis() as u64;
         self.figures.rtt_ms = Some(truth.rtt.as_micros() as f64 / 1000.0);
         self.figures.unacked_bytes = truth.unacked_bytes;
-        self.figures.taken = health.is_taken(self.clock.now());
+        self.figures.taken = flow.is_taken();
+        self.figures.suspect = !flow.verdict().is_fine();
         self.publish();
     }
 
@@ -120,18 +147,10 @@ impl View {
             _ => self.down_since.or(Some(self.clock.now())),
         };
         if state != LegState::Live {
-            self.figures.taken = false;
+            (self.figures.taken, self.figures.suspect) = (false, false);
             self.figures.rtt_ms = None;
             (self.figures.bitrate_bps, self.figures.queue_ms, self.figures.unacked_bytes) = (0, 0, 0);
         }
         self.publish();
-    }
-
-    fn intention(&self, origin: usize, next: Action) -> String {
-        match next {
-            Action::Try(next) if next == origin => "trying again at once".to_owned(),
-            Action::Try(next) => format!("trying {} at once", self.origins[next].name),
-            Action::WaitUntil(time) => format!("next try in {:.1} s", time.since(self.clock.now()).as_secs_f64()),
-        }
     }
 }

@@ -1,0 +1,398 @@
+//! Is the origin of a connection still there? A rule over what the kernel and the origin's own acknowledgements say.
+//!
+//! ```text
+//!              half of the limit           the limit
+//!     fine ───────────────────▶ suspect ────────────▶ dead
+//!      ▲                           │                    │
+//!      └──── anything moves ───────┴────────────────────┘
+//! ```
+//!
+//! | evidence | suspect | dead |
+//! | --- | --- | --- |
+//! | *path*: bytes are outstanding and none is acknowledged | half of the limit | max(400 ms, 1.5 × RTO at the last progress) |
+//! | *frozen*: the origin acknowledged regularly (RTMP) and does not any more, though its kernel takes bytes | max(0.5 s, 3 × RTO, 3 × its cadence) | 1.5 s, or 5 × its cadence if that is longer |
+//! | *closed window*: bytes wait, but its kernel gives no room to send them in: nobody reads | 0.5 s | 1.5 s |
+//! | *shrinking window*: an origin that never acknowledges (RTMP) and whose window only falls by what it takes | 0.8 s | 2 s |
+//!
+//! The RTO is the one at the last progress with no retransmission under way: the live value doubles with every retransmission
+//! and would run away from the clock. Slow is not dead: as long as bytes are acknowledged the path is fine, and what waits
+//! too long is the backlog's business. It cannot see whether a viewer gets a picture, and it decides nothing: what follows
+//! from a suspicion is [`failover`](super::failover)'s.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::acks::Acks;
+use super::health::SocketTruth;
+use crate::units::MediaTime;
+
+/// Shortest silence that counts as death of a path.
+pub const PATH_LIMIT: Duration = Duration::from_millis(400);
+
+const FROZEN_SUSPECT: Duration = Duration::from_millis(500);
+pub const FROZEN_LIMIT: Duration = Duration::from_millis(1500);
+const SHRINKING_LIMIT: Duration = Duration::from_secs(2);
+
+/// A window below one segment of Ethernet is closed.
+const CLOSED_BYTES: u64 = 1460;
+
+/// Taken by the kernel since the last RTMP acknowledgement before its absence means anything: two of the windows asked for.
+const UNREAD_BYTES: u64 = 2 * 65_536;
+
+/// How far back the window is remembered, how often, and what is too little to judge by.
+const WINDOW_SPAN: Duration = Duration::from_millis(800);
+const WINDOW_STEP: Duration = Duration::from_millis(50);
+const WINDOW_BYTES: u64 = 65_536;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    Path { outstanding: u64 },
+    Frozen,
+    ClosedWindow,
+    ShrinkingWindow,
+}
+
+/// How things stand; the duration is how long it has been so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Fine,
+    Suspect(Evidence, Duration),
+    Dead(Evidence, Duration),
+}
+
+impl Verdict {
+    pub fn is_fine(self) -> bool {
+        self == Self::Fine
+    }
+
+    pub fn is_dead(self) -> bool {
+        matches!(self, Self::Dead(..))
+    }
+
+    fn severity(self) -> u8 {
+        match self {
+            Self::Fine => 0,
+            Self::Suspect(..) => 1,
+            Self::Dead(..) => 2,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Detector {
+    acked: u64,
+    outstanding: bool,
+    /// When an acknowledgement last advanced, or bytes became outstanding.
+    moved: MediaTime,
+    /// The same, or the peer's kernel said something else: that it has no room, or room again.
+    heard: MediaTime,
+    /// RTO at the last progress without a retransmission under way.
+    rto: Duration,
+    /// Count of RTMP acknowledgements, and what the kernel had taken when the last one came.
+    acks: u64,
+    acked_at_ack: u64,
+    /// Since when nobody reads at the other end, as far as the window tells.
+    closed_since: Option<MediaTime>,
+    shrinking_since: Option<MediaTime>,
+    windows: VecDeque<Window>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    at: MediaTime,
+    acked: u64,
+    bytes: u64,
+}
+
+impl Detector {
+    /// `truth`: before the first byte of media.
+    pub fn new(truth: &SocketTruth, now: MediaTime) -> Self {
+        Self {
+            acked: truth.acked_bytes,
+            outstanding: false,
+            moved: now,
+            heard: now,
+            rto: truth.rto,
+            acks: 0,
+            acked_at_ack: truth.acked_bytes,
+            closed_since: None,
+            shrinking_since: None,
+            windows: VecDeque::new(),
+        }
+    }
+
+    /// When bytes were last acknowledged, or became outstanding.
+    pub fn moved(&self) -> MediaTime {
+        self.moved
+    }
+
+    pub fn observe(&mut self, truth: &SocketTruth, acks: &Acks, now: MediaTime) -> Verdict {
+        let advanced = self.note_progress(truth, now);
+        self.note_acks(truth, acks);
+        self.note_window(truth, advanced, now);
+        let verdicts = [self.path(truth, now), self.frozen(truth, acks, now), self.closed(now), self.shrinking(acks, now)];
+        verdicts.into_iter().max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Fine)
+    }
+
+    /// True if something was acknowledged.
+    fn note_progress(&mut self, truth: &SocketTruth, now: MediaTime) -> bool {
+        let (advanced, outstanding) = (truth.acked_bytes > self.acked, truth.unacked_bytes > 0);
+        if advanced || !self.outstanding || !outstanding {
+            (self.moved, self.heard) = (now, now);
+        }
+        if (advanced || !outstanding) && truth.retransmits == 0 {
+            self.rto = truth.rto;
+        }
+        (self.acked, self.outstanding) = (truth.acked_bytes, outstanding);
+        advanced
+    }
+
+    fn note_acks(&mut self, truth: &SocketTruth, acks: &Acks) {
+        if acks.count() != self.acks {
+            (self.acks, self.acked_at_ack) = (acks.count(), truth.acked_bytes);
+        }
+    }
+
+    fn note_window(&mut self, truth: &SocketTruth, advanced: bool, now: MediaTime) {
+        let Some(bytes) = truth.window_bytes else { return };
+        // Nothing is under way although bytes wait: the peer's kernel gives no room to send them in.
+        let held = truth.in_flight_bytes() == 0 || bytes < CLOSED_BYTES;
+        let closed = held && truth.unacked_bytes > 0 && !advanced;
+        self.closed_since = if closed { self.closed_since.or(Some(now)) } else { None };
+        let rises = self.windows.back().is_some_and(|last| bytes > last.bytes);
+        if closed || rises {
+            self.heard = now;
+        }
+        if rises {
+            self.windows.clear();
+            self.shrinking_since = None;
+        }
+        if self.windows.back().is_none_or(|last| now.since(last.at) >= WINDOW_STEP) {
+            self.windows.push_back(Window { at: now, acked: truth.acked_bytes, bytes });
+        }
+        // The first one kept is the newest of those that are old enough.
+        while self.windows.get(1).is_some_and(|second| now.since(second.at) >= WINDOW_SPAN) {
+            self.windows.pop_front();
+        }
+        if self.is_shrinking() {
+            self.shrinking_since.get_or_insert(now);
+        }
+    }
+
+    /// Over the whole span the window fell by a good part of what was taken, and never rose.
+    fn is_shrinking(&self) -> bool {
+        let (Some(first), Some(last)) = (self.windows.front(), self.windows.back()) else { return false };
+        let (taken, fallen) = (last.acked - first.acked, first.bytes.saturating_sub(last.bytes));
+        last.at.since(first.at) >= WINDOW_SPAN && taken >= WINDOW_BYTES && fallen * 10 >= taken * 3
+    }
+
+    fn path(&self, truth: &SocketTruth, now: MediaTime) -> Verdict {
+        let limit = PATH_LIMIT.max(self.rto.mul_f64(1.5));
+        judge(Evidence::Path { outstanding: truth.unacked_bytes }, now.since(self.heard), limit / 2, limit)
+    }
+
+    fn frozen(&self, truth: &SocketTruth, acks: &Acks, now: MediaTime) -> Verdict {
+        let (Some(last), Some(cadence)) = (acks.last(), acks.cadence()) else { return Verdict::Fine };
+        let unread = truth.acked_bytes.saturating_sub(self.acked_at_ack);
+        if unread < UNREAD_BYTES && self.closed_since.is_none() {
+            return Verdict::Fine;
+        }
+        let suspect = FROZEN_SUSPECT.max(3 * self.rto).max(3 * cadence);
+        let limit = FROZEN_LIMIT.max(5 * cadence).max(suspect);
+        judge(Evidence::Frozen, now.since(last), suspect, limit)
+    }
+
+    fn closed(&self, now: MediaTime) -> Verdict {
+        let quiet = self.closed_since.map_or(Duration::ZERO, |since| now.since(since));
+        judge(Evidence::ClosedWindow, quiet, FROZEN_SUSPECT, FROZEN_LIMIT)
+    }
+
+    /// An origin that acknowledges is judged by its word.
+    fn shrinking(&self, acks: &Acks, now: MediaTime) -> Verdict {
+        match self.shrinking_since {
+            Some(since) if acks.cadence().is_none() => {
+                judge(Evidence::ShrinkingWindow, now.since(since), Duration::ZERO, SHRINKING_LIMIT)
+            }
+            _ => Verdict::Fine,
+        }
+    }
+}
+
+fn judge(evidence: Evidence, quiet: Duration, suspect: Duration, limit: Duration) -> Verdict {
+    match quiet {
+        quiet if quiet >= limit => Verdict::Dead(evidence, quiet),
+        quiet if quiet >= suspect => Verdict::Suspect(evidence, quiet),
+        _ => Verdict::Fine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const WINDOW: u64 = 3_000_000;
+
+    /// A connection at 6 Mbit/s, looked at every 33 ms; what the peer does can be changed.
+    struct Link {
+        truth: SocketTruth,
+        acks: Acks,
+        detector: Detector,
+        millis: u64,
+        written: u64,
+        /// Read by the peer's process.
+        read: u64,
+        told: u64,
+        acknowledges: bool,
+    }
+
+    impl Link {
+        fn new(rto: Duration) -> Self {
+            let truth = SocketTruth { rto, window_bytes: Some(WINDOW), ..SocketTruth::default() };
+            let detector = Detector::new(&truth, at(0));
+            Self { truth, acks: Acks::default(), detector, millis: 0, written: 0, read: 0, told: 0, acknowledges: true }
+        }
+
+        /// One frame later; `path`: its bytes are acknowledged; `reads`: the process takes them.
+        fn frame(&mut self, path: bool, reads: bool) -> Verdict {
+            self.millis += 33;
+            self.written += 25_000;
+            if path {
+                let room = WINDOW - (self.truth.acked_bytes - self.read);
+                self.truth.acked_bytes = self.written.min(self.truth.acked_bytes + room);
+            }
+            if reads && path {
+                self.read = self.truth.acked_bytes;
+            }
+            self.truth.unacked_bytes = self.written - self.truth.acked_bytes;
+            self.truth.unsent_bytes = if path { self.truth.unacked_bytes } else { 0 };
+            self.truth.window_bytes = Some(WINDOW - (self.truth.acked_bytes - self.read));
+            if self.acknowledges && path && reads && self.read - self.told >= 65_536 {
+                self.told = self.read;
+                self.acks.note(self.told as u32, self.written, at(self.millis));
+            }
+            self.detector.observe(&self.truth, &self.acks, at(self.millis))
+        }
+
+        fn run(&mut self, frames: u32) {
+            for _ in 0..frames {
+                assert_eq!(self.frame(true, true), Verdict::Fine);
+            }
+        }
+
+        /// How long until it is suspected, and until it is given up.
+        fn fails(&mut self, path: bool, reads: bool) -> (u64, u64) {
+            let (start, mut suspected) = (self.millis, None);
+            for _ in 0..1000 {
+                match self.frame(path, reads) {
+                    Verdict::Fine => assert!(suspected.is_none(), "fine again at {}", self.millis - start),
+                    Verdict::Suspect(..) => drop(suspected.get_or_insert(self.millis - start)),
+                    Verdict::Dead(..) => return (suspected.unwrap(), self.millis - start),
+                }
+            }
+            panic!("never noticed");
+        }
+    }
+
+    fn at(millis: u64) -> MediaTime {
+        MediaTime::from_millis(millis)
+    }
+
+    #[test]
+    fn a_black_hole_is_seen_within_the_limit_and_suspected_at_half_of_it() {
+        let mut link = Link::new(200 * MS);
+        link.run(100);
+        let (suspected, dead) = link.fails(false, false);
+        assert!((200..=264).contains(&suspected) && (400..=464).contains(&dead), "{suspected} {dead}");
+        assert_eq!(link.frame(true, true), Verdict::Fine, "anything that moves is life");
+    }
+
+    #[test]
+    fn the_limit_follows_the_rto_of_the_last_progress_not_the_doubled_one() {
+        let mut link = Link::new(600 * MS);
+        link.run(100);
+        link.truth.retransmits = 3;
+        link.truth.rto = 4800 * MS;
+        let (suspected, dead) = link.fails(false, false);
+        assert!((450..=516).contains(&suspected) && (900..=966).contains(&dead), "{suspected} {dead}");
+    }
+
+    #[test]
+    fn a_frozen_origin_that_used_to_acknowledge_is_dead_after_1_5_s() {
+        let mut link = Link::new(200 * MS);
+        link.run(100);
+        let (suspected, dead) = link.fails(true, false);
+        assert!((500..=700).contains(&suspected) && (1400..=1600).contains(&dead), "{suspected} {dead}");
+    }
+
+    #[test]
+    fn a_frozen_origin_that_never_acknowledged_is_known_by_its_window() {
+        let mut link = Link::new(200 * MS);
+        link.acknowledges = false;
+        link.run(100);
+        let (suspected, dead) = link.fails(true, false);
+        assert!((200..=500).contains(&suspected) && (2200..=2500).contains(&dead), "{suspected} {dead}");
+    }
+
+    #[test]
+    fn a_closed_window_is_not_a_dead_path() {
+        let mut link = Link::new(200 * MS);
+        link.acknowledges = false;
+        link.run(130);
+        link.read = link.truth.acked_bytes.saturating_sub(WINDOW - 1000);
+        let (suspected, dead) = link.fails(true, false);
+        assert!(suspected <= 600 && (1500..=1600).contains(&dead), "{suspected} {dead}");
+    }
+
+    #[test]
+    fn slow_is_not_dead() {
+        let mut link = Link::new(200 * MS);
+        link.run(10);
+        for step in 0..500 {
+            link.truth.acked_bytes += 1;
+            (link.truth.unacked_bytes, link.truth.unsent_bytes) = (500_000, 500_000);
+            link.truth.window_bytes = Some(0);
+            let now = at(link.millis + 390 * step);
+            assert!(!link.detector.observe(&link.truth, &link.acks, now).is_dead());
+        }
+    }
+
+    #[test]
+    fn nothing_to_send_is_no_silence() {
+        let mut link = Link::new(200 * MS);
+        link.run(100);
+        let idle = SocketTruth { unacked_bytes: 0, ..link.truth };
+        for minute in 0..10 {
+            let now = at(link.millis + 60_000 * minute);
+            assert_eq!(link.detector.observe(&idle, &link.acks, now), Verdict::Fine);
+        }
+        link.millis += 600_000;
+        let written = SocketTruth { unacked_bytes: 9000, unsent_bytes: 0, ..link.truth };
+        assert_eq!(link.detector.observe(&written, &link.acks, at(link.millis)), Verdict::Fine, "just written");
+        let verdict = link.detector.observe(&written, &link.acks, at(link.millis + 401));
+        assert_eq!(verdict, Verdict::Dead(Evidence::Path { outstanding: 9000 }, 401 * MS));
+    }
+
+    proptest! {
+        /// Whatever the kernel says in whatever order of times that rise: no panic, bounded memory, and what has just been
+        /// acknowledged is never a dead path.
+        #[test]
+        fn progress_is_life(steps in prop::collection::vec((0u64..700, 0u64..90_000, 0u64..90_000, 0u64..9_000_000, any::<bool>()), 1..300)) {
+            let mut link = Link::new(200 * MS);
+            let mut acked = 0;
+            for (wait, more, unacked, window, ack) in steps {
+                link.millis += wait;
+                acked += more;
+                let truth = SocketTruth { acked_bytes: acked, unacked_bytes: unacked, window_bytes: Some(window), ..link.truth };
+                if ack {
+                    link.acks.note(acked as u32, acked + unacked, at(link.millis));
+                }
+                let verdict = link.detector.observe(&truth, &link.acks, at(link.millis));
+                let path = matches!(verdict, Verdict::Suspect(Evidence::Path { .. }, _) | Verdict::Dead(Evidence::Path { .. }, _));
+                prop_assert!(!(path && more > 0));
+                prop_assert!(link.detector.windows.len() <= 19);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! From an origin's name to a connected socket: resolver, addresses, interface, TCP options. A thin shell that never waits
+//! without a limit and keeps, per origin, only what the next attempt may need.
+//!
+//! Names are resolved at every attempt: what an operator changes in DNS takes effect at the next one. If no name server
+//! answers, the last good address is used, after a moment. All addresses are tried, each with a head start before the next
+//! (RFC 8305). A leg's `interface` binds its sockets (SO_BINDTODEVICE); which way leads out of it is the routing table's business.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{PublishError, address, tls};
+use crate::config::{Origin, OriginUrl};
+
+/// Limit of each step of a set-up: name, addresses, TLS, handshake, connect, createStream, publish.
+pub const STEP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Head start of an address before the next one is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// How long a name server may take if there is an address that was good before.
+const DNS_PATIENCE: Duration = Duration::from_millis(300);
+
+/// Unsent bytes beyond which the kernel takes no more: media should age in the hub, where it can be dropped, not there.
+const UNSENT_LIMIT: u32 = 64 << 10;
+
+/// A backstop behind the rules of detection. Not shorter: the kernel counts the time since the peer's window was too small for
+/// the next segment, and would end a path that is slow but moves.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The way to one origin, and what was learnt on it.
+#[derive(Clone)]
+pub struct Route {
+    pub url: OriginUrl,
+    pub interface: Option<String>,
+    pub origin: Origin,
+    /// Kept between connections, so that TLS sessions are resumed.
+    pub trust: Option<Arc<ClientConfig>>,
+    pub last_good: Option<SocketAddr>,
+}
+
+impl Route {
+    pub fn new(origin: &Origin, interface: Option<String>) -> Self {
+        Self { url: origin.url.clone(), interface, origin: origin.clone(), trust: None, last_good: None }
+    }
+
+    /// The same, to the place that the origin itself has named.
+    pub fn redirected(&self, url: OriginUrl) -> Self {
+        Self { url, last_good: None, ..self.clone() }
+    }
+
+    /// What TLS trusts; read once.
+    pub async fn trust(&mut self) -> Result<Arc<ClientConfig>, PublishError> {
+        if let Some(trust) = &self.trust {
+            return Ok(trust.clone());
+        }
+        let ca_file = self.origin.ca_file.clone();
+        let read = tokio::task::spawn_blocking(move || tls::trust(ca_file.as_deref())).await;
+        let trust = read.map_err(|error| PublishError::Trust(error.to_string()))?.map_err(PublishError::Trust)?;
+        self.trust = Some(trust.clone());
+        Ok(trust)
+    }
+
+    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, PublishError> {
+        let host = || self.url.host.clone();
+        let limit = if self.last_good.is_some() { DNS_PATIENCE } else { STEP_LIMIT };
+        let fault = match timeout(limit, tokio::net::lookup_host((self.url.host.as_str(), self.url.port))).await {
+            Ok(Ok(found)) => {
+                let addresses = address::interleaved(found);
+                return if addresses.is_empty() { Err(PublishError::NoAddress { host: host() }) } else { Ok(addresses) };
+            }
+            Ok(Err(error)) => PublishError::Resolve { host: host(), error },
+            Err(_) => PublishError::NoAnswerFromDns { host: host(), limit },
+        };
+        let Some(last_good) = self.last_good else { return Err(fault) };
+        tracing::debug!("{fault}; using its last good address {last_good}");
+        Ok(vec![last_good])
+    }
+
+    /// The first of the addresses that answers.
+    pub async fn connect(&mut self, addresses: Vec<SocketAddr>) -> Result<TcpStream, PublishError> {
+        let stream = race(addresses, self.interface.as_deref()).await?;
+        stream.set_nodelay(true)?;
+        let options = socket2::SockRef::from(&stream);
+        options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
+        options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+        self.last_good = stream.peer_addr().ok();
+        Ok(stream)
+    }
+
+    /// Time of one round trip to the origin, by a connection that is ended at once.
+    pub async fn round_trip(&self) -> Option<Duration> {
+        let addresses = self.resolve().await.ok()?;
+        let stream = race(addresses, self.interface.as_deref()).await.ok()?;
+        super::tcp_info::truth(&stream).ok().map(|truth| truth.rtt)
+    }
+}
+
+async fn race(addresses: Vec<SocketAddr>, interface: Option<&str>) -> Result<TcpStream, PublishError> {
+    let (mut running, mut waiting, mut last) = (JoinSet::new(), addresses.into_iter(), None);
+    loop {
+        match waiting.next() {
+            Some(address) => drop(running.spawn(attempt(address, interface.map(str::to_owned)))),
+            None if running.is_empty() => break,
+            None => {}
+        }
+        let more = waiting.len() > 0;
+        tokio::select! {
+            Some(ended) = running.join_next() => match ended {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = Some(error),
+                Err(error) => last = Some(PublishError::Broken(error.into())),
+            },
+            () = sleep(HEAD_START), if more => {}
+        }
+    }
+    Err(last.unwrap_or_else(|| PublishError::Broken(io::ErrorKind::AddrNotAvailable.into())))
+}
+
+async fn attempt(address: SocketAddr, interface: Option<String>) -> Result<TcpStream, PublishError> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if let Some(name) = interface {
+        socket.bind_device(Some(name.as_bytes())).map_err(|error| PublishError::Interface { name, error })?;
+    }
+    match timeout(STEP_LIMIT, socket.connect(address)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(PublishError::Connect { address, error }),
+        Err(_) => Err(PublishError::Unreachable { address, limit: STEP_LIMIT }),
+    }
+}

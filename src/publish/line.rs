@@ -1,0 +1,84 @@
+//! A connection of a leg from the first DNS query on: being opened, then open. It drives whichever it is, and holds no rule.
+
+use std::pin::Pin;
+
+use super::conn::{self, Conn, Identity};
+use super::dial::Route;
+use super::failover::Stage;
+use super::flow::Flow;
+use super::session::Session;
+use super::{PublishError, Terms};
+use crate::clock::MediaClock;
+use crate::media::hub::Hub;
+
+type Opening = Pin<Box<dyn Future<Output = (Route, Result<(Conn, Session), PublishError>)> + Send>>;
+
+pub struct Line {
+    /// Index into the leg's list of origins.
+    pub origin: usize,
+    state: State,
+    /// It is at a place that the origin named itself.
+    pub redirected: bool,
+    /// Media was taken, and the view knows.
+    pub told_live: bool,
+}
+
+enum State {
+    Opening(Opening),
+    Open(Box<Flow>),
+}
+
+/// What a turn brought to light.
+pub enum Turn {
+    Nothing,
+    /// It is open; what was learnt on the way.
+    Opened(Route),
+}
+
+impl Line {
+    pub fn open(origin: usize, mut route: Route, identity: Identity, redirected: bool) -> Self {
+        let opening = async move {
+            let opened = conn::open(&mut route, &identity).await;
+            (route, opened)
+        };
+        Self { origin, state: State::Opening(Box::pin(opening)), redirected, told_live: false }
+    }
+
+    /// Waits until something can be done, and does it. Cancel safe.
+    pub async fn turn(&mut self, hub: &Hub, clock: &MediaClock, terms: Terms) -> Result<Turn, PublishError> {
+        match &mut self.state {
+            State::Open(flow) => flow.turn().await.map(|()| Turn::Nothing),
+            State::Opening(opening) => {
+                let (route, opened) = opening.await;
+                let (conn, session) = opened?;
+                self.state = State::Open(Box::new(Flow::new(conn, session, hub, clock, terms)?));
+                Ok(Turn::Opened(route))
+            }
+        }
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.flow().map_or(Stage::Opening, Flow::stage)
+    }
+
+    pub fn flow(&self) -> Option<&Flow> {
+        match &self.state {
+            State::Open(flow) => Some(flow),
+            State::Opening(_) => None,
+        }
+    }
+
+    pub fn flow_mut(&mut self) -> Option<&mut Flow> {
+        match &mut self.state {
+            State::Open(flow) => Some(flow),
+            State::Opening(_) => None,
+        }
+    }
+
+    pub fn into_flow(self) -> Option<Flow> {
+        match self.state {
+            State::Open(flow) => Some(*flow),
+            State::Opening(_) => None,
+        }
+    }
+}
