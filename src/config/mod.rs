@@ -236,13 +236,9 @@ impl OriginUrl {
     pub const PORT: u16 = 1935;
     pub const SECURE_PORT: u16 = 443;
 
-    /// A place that an origin names, absolute or relative to its own (`/other-app`); `None` if it is none that we can go to.
-    pub fn relative(named: &str, base: &Self) -> Option<Self> {
-        let absolute = match named.strip_prefix('/') {
-            Some(app) if !app.starts_with('/') => Self { app: String::new(), ..base.clone() }.to_string() + app,
-            _ => named.to_owned(),
-        };
-        url::split(&absolute, url::KeyPlace::Apart).ok().map(|(url, _)| url)
+    /// Reads `rtmp[s]://host[:port]/app[/instance]`; `None` if it is anything else.
+    pub fn parse(url: &str) -> Option<Self> {
+        url::split(url, url::KeyPlace::Apart).ok().map(|(url, _)| url)
     }
 
     fn default_port(secure: bool) -> u16 {

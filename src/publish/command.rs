@@ -1,9 +1,11 @@
 //! The words of an RTMP publisher: the commands it sends, and what a server's answers mean. Pure.
 //!
-//! Answers are read leniently: a missing value is a missing value, not an error. Whatever text of a server may reach a person
-//! is cut, freed of control characters and of the stream key, which some servers like to repeat.
+//! Answers are read leniently: a missing value is a missing value, not an error. What a server's no means is for
+//! [`refusal`](super::refusal) to say.
 
 use super::amf0::{Value, decode, encode};
+use super::refusal::is_refusal;
+pub use super::refusal::{Refusal, RefusalKind, presentable};
 use crate::media::packet::Format;
 use crate::secret::Secret;
 
@@ -15,9 +17,6 @@ pub const FC_PUBLISH: f64 = 4.0;
 const PUBLISH: f64 = 5.0;
 const FC_UNPUBLISH: f64 = 6.0;
 const DELETE_STREAM: f64 = 7.0;
-
-/// How much of a server's words is worth showing.
-const MAX_TEXT: usize = 160;
 
 /// Enhanced RTMP v2, `capsEx`: "I obey reconnect requests".
 const CAPS_RECONNECT: u32 = 0x01;
@@ -103,7 +102,7 @@ pub fn metadata(format: &Format, device: &str, started_at: Option<&str>) -> Vec<
 /// What a server said, as far as a publisher cares.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    Result { transaction: f64, value: Option<f64> },
+    Result { transaction: f64, value: Option<f64>, info: Info },
     Error { transaction: f64, info: Info },
     Status(Info),
     Close,
@@ -116,7 +115,7 @@ pub struct Info {
     pub level: String,
     pub code: String,
     pub description: String,
-    /// Where to go instead: the `tcUrl` of a reconnect request.
+    /// Where to go instead: the `tcUrl` of a reconnect request, or the redirection of a refused connect.
     pub url: Option<String>,
 }
 
@@ -125,7 +124,10 @@ impl Reply {
         let values = decode(bytes);
         let transaction = values.get(1).and_then(Value::as_number).unwrap_or(0.0);
         match values.first().and_then(Value::as_str) {
-            Some("_result") => Self::Result { transaction, value: values.get(3).and_then(Value::as_number) },
+            Some("_result") => {
+                let value = values.iter().skip(2).find_map(Value::as_number);
+                Self::Result { transaction, value, info: Info::find(&values) }
+            }
             Some("_error") => Self::Error { transaction, info: Info::find(&values) },
             Some("onStatus") => Self::Status(Info::find(&values)),
             Some("close") => Self::Close,
@@ -136,93 +138,22 @@ impl Reply {
 
 impl Info {
     fn find(values: &[Value]) -> Self {
-        let info = values.iter().rev().find(|value| value.get("code").or(value.get("level")).is_some());
+        let info =
+            values.iter().rev().find(|value| ["code", "level", "description"].iter().any(|name| value.get(name).is_some()));
         let text = |name| info.and_then(|info| info.get(name)).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let url = info.and_then(|info| info.get("tcUrl")).and_then(Value::as_str).map(str::to_owned);
+        let moved = info.and_then(|info| info.get("tcUrl").or_else(|| info.get("ex")?.get("redirect")));
+        let url = moved.and_then(Value::as_str).map(str::to_owned);
         Self { level: text("level"), code: text("code"), description: text("description"), url }
     }
 
     pub fn is_error(&self) -> bool {
-        self.level == "error" || kind_of(self) == RefusalKind::Closing
+        self.level == "error" || is_refusal(&self.code)
     }
-}
-
-/// Why an origin does not take the stream: what to do next depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalKind {
-    /// Name, key or rights are wrong: only a person can change that.
-    ForGood,
-    /// The origin believes that somebody publishes under this key; often our own connection of before.
-    Busy,
-    /// The origin ends the stream or goes away.
-    Closing,
-    Unknown,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.words())]
-pub struct Refusal {
-    pub kind: RefusalKind,
-    pub code: String,
-    pub description: String,
-}
-
-impl Refusal {
-    pub fn new(info: &Info, key: &Secret) -> Self {
-        let harmless = |text: &str| presentable(text, key);
-        Self { kind: kind_of(info), code: harmless(&info.code), description: harmless(&info.description) }
-    }
-
-    fn words(&self) -> String {
-        match (self.code.as_str(), self.description.as_str()) {
-            ("", "") => "no reason given".to_owned(),
-            (code, "") => code.to_owned(),
-            ("", description) => description.to_owned(),
-            (code, description) => format!("{code} ({description})"),
-        }
-    }
-}
-
-fn kind_of(info: &Info) -> RefusalKind {
-    let code = info.code.as_str();
-    let description = info.description.to_lowercase();
-    let code_has = |words: &[&str]| words.iter().any(|word| code.contains(word));
-    let text_has = |words: &[&str]| words.iter().any(|word| description.contains(word));
-    if code_has(&["Unpublish", "Connect.Closed", "AppShutdown", "Connect.IdleTimeOut"]) {
-        RefusalKind::Closing
-    } else if code_has(&["Rejected", "InvalidApp", "Denied", "Unauthorized", "AccessDenied"])
-        || text_has(&[
-            "authmod",
-            "authenticat",
-            "authoriz",
-            "access denied",
-            "permission",
-            "not allowed",
-            "invalid key",
-            "stream key",
-        ])
-    {
-        RefusalKind::ForGood
-    } else if code_has(&["BadName"]) || text_has(&["already"]) {
-        RefusalKind::Busy
-    } else {
-        RefusalKind::Unknown
-    }
-}
-
-/// Text of a server, for people: cut, without control characters, without the key.
-pub fn presentable(text: &str, key: &Secret) -> String {
-    let text = if key.is_empty() { text.to_owned() } else { text.replace(key.expose(), "***") };
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn info(level: &str, code: &str, description: &str) -> Info {
-        Info { level: level.into(), code: code.into(), description: description.into(), url: None }
-    }
 
     #[test]
     fn connect_names_its_properties_in_order() {
@@ -244,44 +175,24 @@ mod tests {
     }
 
     #[test]
-    fn refusals_by_kind() {
-        use RefusalKind::*;
-        let table = [
-            ("NetStream.Publish.BadName", "Already publishing", Busy),
-            ("NetStream.Publish.BadName", "invalid stream key", ForGood),
-            ("NetStream.Publish.Denied", "", ForGood),
-            ("NetStream.Publish.Unauthorized", "", ForGood),
-            ("NetConnection.Connect.Rejected", "[ AccessManager.Reject ] : [ authmod=adobe ] :", ForGood),
-            ("NetConnection.Connect.InvalidApp", "", ForGood),
-            ("NetStream.Unpublish.Success", "", Closing),
-            ("NetConnection.Connect.Closed", "", Closing),
-            ("NetStream.Publish.Failed", "disk full", Unknown),
-            ("", "", Unknown),
-        ];
-        for (code, description, kind) in table {
-            assert_eq!(Refusal::new(&info("error", code, description), &Secret::new("k")).kind, kind, "{code} {description}");
-        }
-    }
-
-    #[test]
-    fn words_of_a_server_are_made_harmless() {
-        let said = info("error", "NetStream.Publish.BadName", &format!("key-1 is\u{1b}[31m busy {}", "x".repeat(999)));
-        let refusal = Refusal::new(&said, &Secret::new("key-1"));
-        assert!(refusal.description.starts_with("*** is[31m busy"));
-        assert_eq!(refusal.description.chars().count(), MAX_TEXT);
-    }
-
-    #[test]
     fn short_and_odd_answers_are_read() {
         let parse = |values: &[Value]| Reply::parse(&encode(values));
         assert_eq!(parse(&[Value::string("onFCPublish"), Value::Number(0.0)]), Reply::Other);
         assert_eq!(parse(&[Value::string("onStatus")]), Reply::Status(Info::default()));
         assert_eq!(
             parse(&[Value::string("_result"), Value::Number(4.0), Value::Null, Value::Number(1.0)]),
-            Reply::Result { transaction: 4.0, value: Some(1.0) }
+            Reply::Result { transaction: 4.0, value: Some(1.0), info: Info::default() }
         );
         assert_eq!(parse(&[Value::string("_error")]), Reply::Error { transaction: 0.0, info: Info::default() });
         assert_eq!(parse(&[Value::Null]), Reply::Other);
+        let properties =
+            |list: Vec<(&str, Value)>| Value::Object(list.into_iter().map(|(name, value)| (name.into(), value)).collect());
+        let ex = properties(vec![("code", Value::Number(302.0)), ("redirect", Value::string("rtmp://b/app"))]);
+        let info = properties(vec![("code", Value::string("NetConnection.Connect.Rejected")), ("ex", ex)]);
+        let Reply::Error { info, .. } = parse(&[Value::string("_error"), Value::Number(1.0), Value::Null, info]) else {
+            panic!()
+        };
+        assert_eq!((info.code.as_str(), info.url.as_deref()), ("NetConnection.Connect.Rejected", Some("rtmp://b/app")));
         assert_eq!(Reply::parse(&[]), Reply::Other);
     }
 }

@@ -11,18 +11,23 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::auth::{self, Login};
+use super::auth::Login;
 use super::dial::{Route, STEP_LIMIT};
 use super::health::SocketTruth;
+use super::refusal::Refusal;
 use super::session::{Event, Session, Step, Target};
 use super::tls::Tls;
-use super::{PublishError, tcp_info};
+use super::{PublishError, redirect, tcp_info};
+use crate::config::OriginUrl;
 
 /// Read at once, at most; a publisher receives little.
 const READ: usize = 8 << 10;
 
 /// Reads in a row, before others get their turn.
 const MAX_READS: usize = 8;
+
+/// Places that one attempt may be sent on to.
+const MAX_HOPS: u32 = 3;
 
 /// Pieces that one system call is given.
 const SLICES: usize = 64;
@@ -40,18 +45,30 @@ pub struct Conn {
     tls: Option<Box<Tls>>,
 }
 
-/// A connection on which the origin is ready for "publish", logged in if it asks for that.
+/// A connection on which the origin is ready for "publish": logged in if it asks for that, at another place if it sends us there.
 pub async fn open(route: &mut Route, identity: &Identity) -> Result<(Conn, Session), PublishError> {
-    let login = route.origin.login.as_ref().map(|login| Login::new(login.user.clone(), login.password.clone()));
-    let (mut login, mut authorization) = (login, None);
+    let login = route.origin.login.as_ref();
+    let mut login = login.map(|login| Login::new(login.user.clone(), login.password.clone()));
+    let (mut authorization, mut hops) = (None, 0);
     loop {
         let refusal = match open_once(route, identity, authorization.take()).await {
-            Err(PublishError::Refused(refusal)) if login.is_some() && auth::is_challenge(&refusal.description) => refusal,
+            Err(PublishError::Refused(refusal)) => refusal,
             other => return other,
         };
-        let Some(login) = &mut login else { return Err(PublishError::Refused(refusal)) };
-        authorization = Some(login.next(&refusal.description, fastrand::u32(..))?);
+        match (&refusal.challenge, &mut login, named(route, &refusal)) {
+            (Some(challenge), Some(login), _) => authorization = Some(login.next(challenge, fastrand::u32(..))?),
+            (_, _, Some(url)) if hops < MAX_HOPS => {
+                hops += 1;
+                *route = route.redirected(url);
+            }
+            _ => return Err(PublishError::Refused(refusal)),
+        }
     }
+}
+
+/// Where a refusal sends us.
+fn named(route: &Route, refusal: &Refusal) -> Option<OriginUrl> {
+    OriginUrl::parse(&redirect::resolve(&route.url.to_string(), refusal.redirect.as_deref()?))
 }
 
 async fn open_once(

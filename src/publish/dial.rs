@@ -55,6 +55,14 @@ impl Route {
         Self { url, last_good: None, ..self.clone() }
     }
 
+    /// Takes over what an attempt has learnt, wherever it was sent.
+    pub fn learn(&mut self, other: Self) {
+        self.trust = other.trust;
+        if self.url == other.url {
+            self.last_good = other.last_good;
+        }
+    }
+
     /// What TLS trusts; read once.
     pub async fn trust(&mut self) -> Result<Arc<ClientConfig>, PublishError> {
         if let Some(trust) = &self.trust {

@@ -18,7 +18,7 @@ use super::line::{Line, Turn};
 use super::preference::Preference;
 use super::uplink::Voice;
 use super::view::View;
-use super::{PublishError, Room, Terms};
+use super::{PublishError, Room, Terms, redirect};
 use crate::config::{self, OriginUrl, Resume};
 use crate::media::hub::Sequence;
 use crate::report::Report;
@@ -191,13 +191,13 @@ impl Leg {
         if self.active.is_none() {
             self.view.connecting(origin);
         }
-        self.next = Some(Line::open(origin, route, self.room.identity.clone(), redirected));
+        self.next = Some(Line::open(origin, route, self.room.identity.clone()));
     }
 
     fn redirected_route(&self, origin: usize) -> Route {
         let route = &self.routes[origin];
         let named = self.active.as_ref().and_then(Line::flow).and_then(Flow::redirect).flatten();
-        let named = named.and_then(|url| OriginUrl::relative(url, &route.url));
+        let named = named.and_then(|named| OriginUrl::parse(&redirect::resolve(&route.url.to_string(), named)));
         named.map_or_else(|| route.clone(), |url| route.redirected(url))
     }
 
@@ -268,7 +268,7 @@ impl Leg {
 
     fn next_turned(&mut self, turn: Result<Turn, PublishError>) {
         match (turn, &self.next) {
-            (Ok(Turn::Opened(route)), Some(line)) if !line.redirected => self.routes[line.origin] = route,
+            (Ok(Turn::Opened(route)), Some(line)) => self.routes[line.origin].learn(route),
             (Ok(_), _) => {}
             (Err(error), _) => self.next_failed(error),
         }

@@ -17,8 +17,6 @@ pub struct Line {
     /// Index into the leg's list of origins.
     pub origin: usize,
     state: State,
-    /// It is at a place that the origin named itself.
-    pub redirected: bool,
     /// Media was taken, and the view knows.
     pub told_live: bool,
 }
@@ -36,12 +34,12 @@ pub enum Turn {
 }
 
 impl Line {
-    pub fn open(origin: usize, mut route: Route, identity: Identity, redirected: bool) -> Self {
+    pub fn open(origin: usize, mut route: Route, identity: Identity) -> Self {
         let opening = async move {
             let opened = conn::open(&mut route, &identity).await;
             (route, opened)
         };
-        Self { origin, state: State::Opening(Box::pin(opening)), redirected, told_live: false }
+        Self { origin, state: State::Opening(Box::pin(opening)), told_live: false }
     }
 
     /// Waits until something can be done, and does it. Cancel safe.

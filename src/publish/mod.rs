@@ -39,7 +39,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`detect`], [`failover`], [`preference`], [`resume`], [`pace`], [`backlog`], [`health`], [`wire_clock`], [`address`] | rules: is it there, where to, from where on, how fast |
-//! | [`session`], with `auth`, `acks`, `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `wire` | rule: RTMP as bytes in, bytes and events out |
+//! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `speech`, `event`, `wire` | rule: RTMP as bytes in, bytes and events out |
+//! | [`refusal`], [`redirect`], [`auth`], [`acks`] | rules: what an origin's no means, where it sends us, how it is told a password, what it has read |
 //! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
 //! | `leg`, `line`, `flow`, `uplink`, `view` | the actor: for ever; one connection; its media; what legs know of each other; the face in the status |
 //!
@@ -59,6 +60,7 @@ pub mod command;
 mod conn;
 pub mod detect;
 mod dial;
+mod event;
 pub mod failover;
 mod flow;
 pub mod health;
@@ -67,8 +69,11 @@ mod line;
 pub mod outbox;
 pub mod pace;
 pub mod preference;
+pub mod redirect;
+pub mod refusal;
 pub mod resume;
 pub mod session;
+mod speech;
 mod tcp_info;
 mod tls;
 mod uplink;

@@ -9,6 +9,7 @@ pub mod kind {
     pub const ACKNOWLEDGEMENT: u8 = 3;
     pub const USER_CONTROL: u8 = 4;
     pub const WINDOW: u8 = 5;
+    pub const PEER_BANDWIDTH: u8 = 6;
     pub const AUDIO: u8 = 8;
     pub const VIDEO: u8 = 9;
     pub const AMF3_COMMAND: u8 = 17;
