@@ -178,6 +178,8 @@ fn rules_are_pure() {
         "publish::preference",
         "publish::address",
         "publish::wire_clock",
+        "publish::rate",
+        "publish::rate::path",
         "publish::wire",
         "archive::segment",
         "archive::fmp4",

@@ -43,6 +43,7 @@
 //! | [`refusal`], [`redirect`], [`auth`], [`acks`] | rules: what an origin's no means, where it sends us, how it is told a password, what it has read |
 //! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
 //! | `leg`, `line`, `flow`, `uplink`, `view` | the actor: for ever; one connection; its media; what legs know of each other; the face in the status |
+//! | [`rate`] | rule: which video bit rate the leg can carry |
 //!
 //! # What it refuses to do
 //!
@@ -69,6 +70,7 @@ mod line;
 pub mod outbox;
 pub mod pace;
 pub mod preference;
+pub mod rate;
 pub mod redirect;
 pub mod refusal;
 pub mod resume;
