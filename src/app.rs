@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, MediaClock};
+use crate::conductor::Room;
 use crate::config::Config;
 use crate::console::socket::Door;
 use crate::control::{Commands, PENDING, Request};
@@ -121,17 +122,19 @@ impl House {
         self.open_publish();
         self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
-        let (channels, inputs) = self.open_capture(&setup);
+        let (channels, mut rooms) = self.open_capture(&setup);
         let program = self.open_program(setup, channels);
+        rooms.insert(Room::Program, program.clone());
         let status = &self.status;
         self.tasks.spawn("console", door.serve(status.subscribe(), program));
-        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), self.clock.clone(), inputs));
+        let (clock, events) = (self.clock.clone(), self.events.clone());
+        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), clock, events, rooms));
         self.tasks.spawn("notify", notify::run(status.subscribe()));
         Ok(())
     }
 
     /// One task per input; the feeds for the program, and the way to give each input an order.
-    fn open_capture(&mut self, setup: &program::Setup) -> (Vec<Channel>, HashMap<String, Commands>) {
+    fn open_capture(&mut self, setup: &program::Setup) -> (Vec<Channel>, HashMap<Room, Commands>) {
         let mut channels = Vec::new();
         let mut orders = HashMap::new();
         for (index, input) in self.config.inputs.clone().into_iter().enumerate() {
@@ -145,7 +148,7 @@ impl House {
                 events: self.events.clone(),
             };
             channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });
-            orders.insert(input.name.clone(), sender);
+            orders.insert(Room::Input(input.name.clone()), sender);
             let task = capture::run(input.kind, port, receiver, self.stop_sources.clone());
             self.tasks.spawn(format!("input {}", input.name), task);
         }

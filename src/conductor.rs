@@ -1,7 +1,9 @@
 //! The conductor: the one place where a room's state becomes another room's order, and where all states together become words.
 //!
-//! [`decide`] and [`alarms`] are pure; the loop below them looks at the status a few times a second, writes what follows from it
-//! (on air, alarms) and sends the orders. No room asks another for anything.
+//! [`decide`] and [`alarms`] are pure, as is the [`agreement`] on a bit rate; the loop below them looks at the status a few times a
+//! second, writes what follows from it (on air, alarms, events) and sends the orders. No room asks another for anything.
+
+pub mod agreement;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -9,10 +11,13 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use self::agreement::Agreement;
 use crate::clock::MediaClock;
 use crate::config::{Config, InputKind};
 use crate::control::{Command, Commands, Request};
+use crate::report::Events;
 use crate::status::{Alarm, ArchiveState, LegState, Shows, Signal, Status};
+use crate::units::MediaTime;
 
 /// How often the conductor looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -20,10 +25,29 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A state must last this long before it is an alarm, so that a start or a reconnect is none.
 const GRACE_S: u64 = 5;
 
-/// Orders that follow from what is, each with the input it is for.
-pub fn decide(status: &Status, config: &Config) -> Vec<(String, Command)> {
+/// Who is given an order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Room {
+    Program,
+    Input(String),
+}
+
+/// What a room is told to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    pub to: Room,
+    pub command: Command,
+}
+
+/// Orders that follow from what is, and from what was agreed before.
+pub fn decide(status: &Status, config: &Config, agreement: &Agreement, now: MediaTime) -> Vec<Order> {
+    let bitrate = agreement.next(status, config.program.min_video_bitrate, now);
+    let bitrate = bitrate.map(|rate| Order { to: Room::Program, command: Command::AgreedBitrate(rate) });
     let files = config.inputs.iter().filter(|input| matches!(input.kind, InputKind::File { .. }));
-    files.filter_map(|input| roll_or_cue(&input.name, status).map(|command| (input.name.clone(), command))).collect()
+    let rolls = files.filter_map(|input| {
+        roll_or_cue(&input.name, status).map(|command| Order { to: Room::Input(input.name.clone()), command })
+    });
+    bitrate.into_iter().chain(rolls).collect()
 }
 
 /// A file plays while it is on air or about to be; else it waits at its first picture.
@@ -107,22 +131,32 @@ pub fn keep_times(before: &[Alarm], now_s: u64, mut alarms: Vec<Alarm>) -> Vec<A
     alarms
 }
 
-/// Never ends.
+/// Never ends. `rooms`: the way to each one that takes orders.
 pub async fn run(
     config: Config,
     status: watch::Sender<Status>,
     clock: MediaClock,
-    inputs: HashMap<String, Commands>,
+    events: Events,
+    rooms: HashMap<Room, Commands>,
 ) -> Result<(), Infallible> {
     let mut interval = tokio::time::interval(LOOK);
+    let mut agreement = Agreement::default();
     loop {
         interval.tick().await;
-        summarize(&status, clock.now().millis() / 1000);
-        let orders = decide(&status.borrow(), &config);
-        for (input, command) in orders {
-            if let Some(commands) = inputs.get(&input) {
+        let now = clock.now();
+        summarize(&status, now.millis() / 1000);
+        let orders = decide(&status.borrow(), &config, &agreement, now);
+        for Order { to, command } in orders {
+            if to == Room::Program {
+                agreement.changed(now);
+            }
+            if let Some(commands) = rooms.get(&to) {
                 order(commands, command).await;
             }
+        }
+        let news = agreement.news(&status.borrow(), now);
+        if let Some(news) = news {
+            events.add(news);
         }
     }
 }
@@ -151,6 +185,7 @@ async fn order(commands: &Commands, command: Command) {
 mod tests {
     use super::*;
     use crate::status::{Input, Leg};
+    use crate::units::BitRate;
 
     fn status_with_leg(state: LegState, down_s: u64) -> Status {
         let leg = Leg { name: "a".into(), state, down_s, ..Leg::default() };
@@ -194,6 +229,23 @@ mod tests {
         assert_eq!(roll_or_cue("promo", &status), None, "still on air until the cut");
         status.program.input = "camera".into();
         assert_eq!(roll_or_cue("promo", &status), Some(Command::Cue { input: "promo".into() }));
+    }
+
+    #[test]
+    fn orders_go_to_the_room_that_they_are_for() {
+        let text = "version = 1\n[[input]]\nname = 'promo'\nkind = 'file'\npaths = ['/a.mp4']\n[[leg]]\n[[leg.origin]]\nurl = 'rtmp://a/b/key'";
+        let config = crate::config::parse(text).expect("a valid configuration").config;
+        let mut status = status_with_leg(LegState::Live, 0);
+        status.legs[0].wanted_bitrate_bps = Some(2_000_000);
+        (status.program.video_bitrate_bps, status.program.video_bitrate_limit_bps) = (4_000_000, 4_000_000);
+        status.program.selected = "promo".into();
+        let orders = decide(&status, &config, &Agreement::default(), MediaTime::ZERO);
+        let bitrate = Command::AgreedBitrate(BitRate::from_bps(2_000_000));
+        let roll = Command::Roll { input: "promo".into() };
+        assert_eq!(
+            orders,
+            [Order { to: Room::Program, command: bitrate }, Order { to: Room::Input("promo".into()), command: roll },]
+        );
     }
 
     #[test]

@@ -11,8 +11,10 @@ use crate::units::BitRate;
 pub enum Command {
     /// Show this input from the next frame on.
     Switch { input: String },
-    /// Change the video bit rate in place.
+    /// What a person wants: the video bit rate, changed in place. Congestion may keep the encoder below it.
     Bitrate(BitRate),
+    /// What the legs can carry together: the encoder's rate, never above the one that a person wants.
+    AgreedBitrate(BitRate),
     /// Play this input: a file starts at its first picture; what runs already goes on.
     Roll { input: String },
     /// Stop playing this input and make it ready at its first picture; devices take no notice.

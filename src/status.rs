@@ -39,7 +39,10 @@ pub struct Program {
     pub height: u32,
     pub fps: f64,
     pub encoder: String,
+    /// The encoder's rate now: at most the limit, less while a leg cannot carry that.
     pub video_bitrate_bps: u64,
+    /// What the configuration or the operator asked for.
+    pub video_bitrate_limit_bps: u64,
     /// Frames sent to the encoder since the start.
     pub frames: u64,
     /// Of these, how many showed an older picture again because the input had no new one in time.
@@ -114,6 +117,9 @@ pub struct Leg {
     pub taken: bool,
     /// The origin seems to be gone; its spare is being made ready.
     pub suspect: bool,
+    /// The video bit rate that this leg can carry; the lowest of all legs decides. None: no vote, because the leg is not
+    /// live, or cannot carry even `program.min_video_bitrate`.
+    pub wanted_bitrate_bps: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

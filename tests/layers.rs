@@ -181,6 +181,7 @@ fn rules_are_pure() {
         "publish::rate",
         "publish::rate::path",
         "publish::wire",
+        "conductor::agreement",
         "archive::segment",
         "archive::fmp4",
         "archive::retention",

@@ -69,6 +69,29 @@ async fn the_bit_rate_changes_while_running() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_legs_carry_lowers_the_rate_and_leaves_the_wish() {
+    let station = start(&[("one", InputKind::Test)]);
+    station.until("the program", |status| status.program.frames > 0).await;
+    let rates = || {
+        let program = &station.status.borrow().program;
+        (program.video_bitrate_bps, program.video_bitrate_limit_bps)
+    };
+    let rate = BitRate::from_bps;
+    station.order(control::Command::AgreedBitrate(rate(300_000))).await.unwrap();
+    assert_eq!(rates(), (300_000, 600_000));
+    let answer = station.order(control::Command::Bitrate(rate(900_000))).await.unwrap();
+    assert!(answer.contains("as soon as"), "{answer}");
+    assert_eq!(rates(), (300_000, 900_000));
+    for (agreed, now) in [(2_000_000, 900_000), (1, 100_000)] {
+        station.order(control::Command::AgreedBitrate(rate(agreed))).await.unwrap();
+        assert_eq!(rates(), (now, 900_000), "never beyond what is wanted, never below the floor");
+    }
+    station.order(control::Command::AgreedBitrate(rate(900_000))).await.unwrap();
+    station.order(control::Command::Bitrate(rate(1_200_000))).await.unwrap();
+    assert_eq!(rates(), (1_200_000, 1_200_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_follow_one_another_without_a_slate_between_them() {
     let folder = tempfile::tempdir().unwrap();
     let film = folder.path().join("film.mp4");

@@ -130,7 +130,8 @@ fn program_lines(status: &Status) -> Vec<Line> {
     let signal = status.inputs.iter().find(|input| input.name == program.input);
     let signal = signal.map(|input| format!("{}, {}", input.kind, input.signal)).unwrap_or_default();
     let mood = if program.shows == Shows::Live { Mood::Plain } else { Mood::Bad };
-    let rate = BitRate::from_bps(program.video_bitrate_bps);
+    let (rate, limit) = (BitRate::from_bps(program.video_bitrate_bps), BitRate::from_bps(program.video_bitrate_limit_bps));
+    let rate = if rate < limit { format!("{rate} of {limit}") } else { rate.to_string() };
     let encoding = format!("{}x{} {:.2} fps, {} {rate}", program.width, program.height, program.fps, program.encoder);
     let picture = format!("{:<12} {:<10} {} ({signal}), {encoding}", "program", program.shows.to_string(), program.input);
     let frames = format!("{} frames, {} repeated, {} dropped", program.frames, program.frames_repeated, program.frames_dropped);

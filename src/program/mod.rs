@@ -121,7 +121,8 @@ async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: Ca
     let desk = Desk::default();
     let mut ticking = start_ticker(&setup, &channels, &clock, &events, pipeline.clone(), desk.clone(), stop.clone())?;
     let selected = setup.config.input.clone();
-    let mut room = Room { setup, channels, pipeline, desk, report, events, selected, commands, peaks: VecDeque::new() };
+    let (limit, peaks) = (setup.plan.settings.bitrate, VecDeque::new());
+    let mut room = Room { setup, channels, pipeline, desk, report, events, selected, limit, commands, peaks };
     room.introduce();
     let mut interval = tokio::time::interval(REPORT_INTERVAL);
     loop {
@@ -179,6 +180,8 @@ struct Room {
     report: Report<status::Program>,
     events: Events,
     selected: String,
+    /// The video bit rate that was asked for; the encoder's own may be lower.
+    limit: BitRate,
     commands: mpsc::Receiver<Request>,
     /// Peaks of the last second, one entry per report.
     peaks: VecDeque<[u16; CHANNELS]>,
@@ -200,6 +203,7 @@ impl Room {
             program.fps = plan.format.framerate.fps();
             program.encoder = plan.recipe.element.into();
             program.video_bitrate_bps = plan.settings.bitrate.bps();
+            program.video_bitrate_limit_bps = self.limit.bps();
             program.selected.clone_from(&self.selected);
         });
     }
@@ -207,7 +211,8 @@ impl Room {
     fn handle(&mut self, request: Request) {
         let reply = match request.command {
             Command::Switch { input } => self.switch(&input),
-            Command::Bitrate(bitrate) => self.set_bitrate(bitrate),
+            Command::Bitrate(bitrate) => self.set_limit(bitrate),
+            Command::AgreedBitrate(bitrate) => self.follow(bitrate),
             Command::Roll { .. } | Command::Cue { .. } => Err("the inputs do this, not the program".into()),
         };
         let _ = request.reply.send(reply);
@@ -225,16 +230,36 @@ impl Room {
         Ok(format!("switching to {input}"))
     }
 
-    fn set_bitrate(&mut self, bitrate: BitRate) -> Reply {
+    /// What a person wants. Where congestion keeps the rate lower, it stays there, and the conductor raises it.
+    fn set_limit(&mut self, wanted: BitRate) -> Reply {
         let lowest = self.setup.config.min_video_bitrate;
         let highest = BitRate::from_bps(100_000_000);
-        if !(lowest..=highest).contains(&bitrate) {
-            return Err(format!("{bitrate} is out of range; give a bit rate from {lowest} to {highest}"));
+        if !(lowest..=highest).contains(&wanted) {
+            return Err(format!("{wanted} is out of range; give a bit rate from {lowest} to {highest}"));
         }
+        let (rate, free) = (self.setup.plan.settings.bitrate, self.setup.plan.settings.bitrate >= self.limit);
+        self.limit = wanted;
+        self.report.update(|program| program.video_bitrate_limit_bps = wanted.bps());
+        if free || wanted <= rate {
+            self.set_bitrate(wanted);
+            self.events.add(format!("video bit rate is now {wanted}"));
+            return Ok(format!("video bit rate {wanted}"));
+        }
+        self.events.add(format!("video bit rate may now be {wanted}"));
+        Ok(format!("video bit rate {wanted} as soon as the legs carry it, {rate} now"))
+    }
+
+    /// What the conductor found that the legs carry.
+    fn follow(&mut self, agreed: BitRate) -> Reply {
+        let rate = agreed.max(self.setup.config.min_video_bitrate).min(self.limit);
+        self.set_bitrate(rate);
+        Ok(format!("video bit rate {rate}"))
+    }
+
+    fn set_bitrate(&mut self, bitrate: BitRate) {
         self.pipeline.set_bitrate(bitrate);
+        self.setup.plan.settings.bitrate = bitrate;
         self.report.update(|program| program.video_bitrate_bps = bitrate.bps());
-        self.events.add(format!("video bit rate is now {bitrate}"));
-        Ok(format!("video bit rate {bitrate}"))
     }
 
     fn report_figures(&mut self) {
