@@ -28,7 +28,7 @@ const KINDS: [(&str, &[&str]); 3] = [("v4l2", &["device", "audio"]), ("file", &[
 
 /// What a configuration refers to outside its own text.
 pub trait Files {
-    /// The text of a small file, or why there is none.
+    /// The text of a file that is not large, or why there is none.
     fn text(&self, path: &Path) -> Result<String, String>;
 
     /// Whether a file is there and can be read, or why not.
@@ -171,7 +171,7 @@ fn inputs(top: &mut Section, around: &Around) -> Vec<Input> {
 
 fn input(mut section: Section, number: usize, names: &mut Names, around: &Around) -> Input {
     let name = names.take(&mut section, format!("input-{number}"), "inputs");
-    let word = section.value("kind", "v4l2", one_of(&KINDS.map(|(kind, _)| kind)));
+    let word = section.value("kind", "v4l2", one_of(KINDS.map(|(kind, _)| (kind, kind))));
     for (kind, keys) in KINDS.iter().filter(|(kind, _)| *kind != word) {
         section.misplaced(keys, "kind", &format!("an input of kind \"{word}\" has no such key, one of kind \"{kind}\" has"));
     }
@@ -240,6 +240,8 @@ impl Names {
 mod tests {
     use super::*;
     use crate::config::InputKind::{File, Test, V4l2};
+    use crate::config::{Leg, Origin, Policy, Resume, Timestamps};
+    use crate::secret::Secret;
     use proptest::prelude::*;
 
     const EXAMPLE: &str = include_str!("../../docs/onaird.example.toml");
@@ -250,9 +252,13 @@ mod tests {
     /// Files of which each holds the same text, or none is there.
     struct Told(Option<&'static str>);
 
+    /// A PEM file as far as this room looks at it.
+    const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB+w/=\n-----END CERTIFICATE-----\n";
+
     impl Files for Told {
-        fn text(&self, _: &Path) -> Result<String, String> {
-            self.0.map(str::to_owned).ok_or("not there".into())
+        fn text(&self, path: &Path) -> Result<String, String> {
+            let pem = path.extension().is_some_and(|extension| extension == "pem");
+            self.0.map(|text| if pem { PEM } else { text }.to_owned()).ok_or("not there".into())
         }
         fn readable(&self, _: &Path) -> Result<(), String> {
             self.0.map(drop).ok_or("not there".into())
@@ -316,10 +322,13 @@ mod tests {
     fn the_example_shows_the_defaults() {
         let (example, least) = (good(EXAMPLE), good("version = 1\n[[input]]\n[[leg]]\norigin = [{ url = \"rtmp://h/a/k\" }]"));
         assert_eq!(example.device, least.device);
-        assert_eq!(example.program, Program { input: "camera".into(), ..least.program });
+        assert_eq!(example.program, Program { input: "camera".into(), ..least.program.clone() });
         assert_eq!(example.archive, least.archive);
         assert_eq!(example.inputs, [Input { name: "camera".into(), ..least.inputs[0].clone() }]);
-        assert_eq!((example.legs[0].enabled, example.legs[0].backlog), (least.legs[0].enabled, least.legs[0].backlog));
+        let bare = |config: &Config| Leg { name: String::new(), origins: Vec::new(), ..config.legs[0].clone() };
+        assert!(bare(&example) == bare(&least) && bare(&least) == Leg::new("", Vec::new()));
+        let origin = &example.legs[0].origins[0];
+        assert!(*origin == Origin::new(origin.url.clone(), origin.key.clone()));
         assert_eq!(parse(EXAMPLE).ok().unwrap().warnings, []);
     }
 
@@ -336,9 +345,20 @@ mod tests {
         let want = [
             ("rtmp://origin-a.example/live", "stream-key-of-leg-a"),
             ("rtmp://spare-a.example:1936/app/instance", "stream-key-of-leg-a?token=1"),
-            ("rtmp://origin-b.example/live", "key-in-file"),
+            ("rtmps://origin-b.example/live", "key-in-file"),
+            ("rtmps://spare-b.example/live", "key-in-file"),
         ];
         assert_eq!(origins.collect::<Vec<_>>(), want.map(|(url, key)| (url.to_owned(), key)));
+        let b = &config.legs[1];
+        let want = ("b", Some("wwan0".to_owned()), Policy::Weighted, false, Resume::Live, true, Timestamps::Rebased);
+        let got = (b.name.as_str(), b.interface.clone(), b.policy, b.failback, b.resume, b.warm, b.timestamps);
+        assert_eq!(got, want);
+        let login = b.origins[0].login.as_ref().map(|login| (login.user.as_str(), login.password.expose()));
+        assert_eq!(login, Some(("box-7", "pass/word")));
+        assert_eq!((b.origins[0].weight, b.origins[1].weight), (3, 1));
+        assert_eq!(b.origins[0].ca_file.as_deref(), Some(Path::new("/etc/onaird/origins-ca.pem")));
+        let verify = b.origins[0].verify.as_ref().map(Secret::expose);
+        assert_eq!(verify, Some("https://cdn.example/live/stream.m3u8"));
     }
 
     #[test]
@@ -382,15 +402,22 @@ enabled = "yes"
 upload = {}
 [[leg]]
 name = "a"
-policy = "priority"
+policy = "prioritty"
+interface = "sixteen-bytes-16"
+failback = "no"
+resume = "rerun"
+warm = 1
+timestamps = "zero"
 [[leg]]
 name = "b c"
 backlog = "1h"
 [[leg.origin]]
-url = "rtmps://h/app"
+url = "rtmps://h:x/app"
 stream_key = "SECRET"
 stream_key_file = "f"
-weight = 2
+weight = 1001
+ca_file = "f"
+verify = "http://h/SECRET"
 [[leg.origin]]
 stream_key = 12345678
 [panel]
@@ -414,15 +441,22 @@ stream_key = 12345678
             "24: `enabled`: want true or false, got a text",
             "25: `upload` in [archive] is not supported by this version yet; remove it",
             "26: leg \"a\" has no origin; add a [[leg.origin]]",
-            "28: `policy` in [[leg]] is not supported by this version yet; remove it",
-            "30: `name`: want at most 32 letters, digits",
-            "31: `backlog`: want a duration from 500ms to 10s, got \"1h\"",
-            "33: `url`: rtmps:// is not supported by this version yet",
-            "35: `stream_key_file`: the file cannot be read (a text that stands alone has no files)",
-            "36: `weight` in [[leg.origin]] is not supported by this version yet",
-            "37: [[leg.origin]] has no `url`; write where to publish",
-            "38: `stream_key`: want a text in quotes, got an integer",
-            "39: `panel` at the top level is not supported by this version yet",
+            "28: `policy`: want \"priority\" or \"latency\" or \"weighted\", got \"prioritty\"",
+            "29: `interface`: want the name of a network interface",
+            "30: `failback`: want true or false, got a text",
+            "31: `resume`: want \"replay\" or \"live\", got \"rerun\"",
+            "32: `warm`: want true or false, got an integer",
+            "33: `timestamps`: want \"shared\" or \"rebased\", got \"zero\"",
+            "35: `name`: want at most 32 letters, digits",
+            "36: `backlog`: want a duration from 500ms to 10s, got \"1h\"",
+            "38: `url`: want a port from 1 to 65535",
+            "40: `stream_key_file`: the file cannot be read (a text that stands alone has no files)",
+            "41: `weight`: want an integer from 0 to 1000, got 1001",
+            "42: `ca_file`: f cannot be read (a text that stands alone has no files)",
+            "43: `verify`: want a playlist behind http:// or https://",
+            "44: [[leg.origin]] has no `url`; write where to publish",
+            "45: `stream_key`: want a text in quotes, got an integer",
+            "46: `panel` at the top level is not supported by this version yet",
         ];
         assert_faults(text, &want);
     }
@@ -505,6 +539,51 @@ stream_key = 12345678
     }
 
     #[test]
+    fn an_encrypted_and_a_plain_door_lead_to_one_place() {
+        let leg = |url: &str| format!("[[leg]]\norigin = [{{ url = '{url}' }}]\n");
+        let twice = |one: &str, other: &str| format!("{LEAST}{}{}", leg(one), leg(other));
+        let text = twice("rtmps://u:SECRET@h/app/SECRET", "rtmp://h:1936/app/SECRET");
+        assert_faults(&text, &["7: `url`: leg \"leg-2\" publishes to h with the key of another leg, in line 5"]);
+        assert_faults(&twice("rtmp://h:1935/app/k", "rtmp://h:1936/app/k"), &[]);
+        assert_faults(&twice("rtmps://h/app/k", "rtmp://h/app/other"), &[]);
+    }
+
+    #[test]
+    fn authorities_are_for_encrypted_origins_and_in_pem() {
+        let leg = |origin: &str| format!("{LEAST}[[leg]]\norigin = [{{ {origin} }}]\n");
+        let faults = |origin: &str, file| {
+            let faults = parse_with(&leg(origin), Path::new("/x"), &Told(file)).err().unwrap_or_default();
+            faults.iter().map(Fault::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(faults("url = 'rtmps://h/a/k', ca_file = 'ca.pem'", Some("")), Vec::<String>::new());
+        let plain = faults("url = 'rtmp://h/a/k', ca_file = 'ca.pem'", Some(""));
+        assert_eq!(
+            plain,
+            ["5: `ca_file`: the connection to h is not encrypted; write rtmps:// in its `url`, or remove `ca_file`"]
+        );
+        let absent = faults("url = 'rtmps://h/a/k', ca_file = 'ca.pem'", None);
+        assert_eq!(absent, ["5: `ca_file`: /x/ca.pem cannot be read (not there); put the file there or correct the path"]);
+        let key = faults("url = 'rtmps://h/a/k', ca_file = 'f'", Some("-----BEGIN PRIVATE KEY-----\nSECRET\n"));
+        assert_eq!(key, ["5: `ca_file`: /x/f holds no certificate; want PEM text with \"-----BEGIN CERTIFICATE-----\""]);
+    }
+
+    #[test]
+    fn weights_have_a_meaning_only_where_the_policy_is_weighted() {
+        let leg = |policy: &str, weights: [&str; 2]| {
+            let origins = weights.map(|weight| format!("{{ url = 'rtmp://h/a/k', weight = {weight} }}")).join(",\n");
+            format!("{LEAST}[[leg]]\npolicy = '{policy}'\norigin = [\n{origins}\n]\n")
+        };
+        let parsed = parse(&leg("weighted", ["0", "1"])).ok().unwrap();
+        assert_eq!(parsed.warnings, []);
+        assert_eq!(parsed.config.legs[0].origins.iter().map(|origin| origin.weight).collect::<Vec<_>>(), [0, 1]);
+        let warnings = parse(&leg("latency", ["0", "1"])).ok().unwrap().warnings;
+        assert_eq!(warnings.iter().map(|warning| warning.line).collect::<Vec<_>>(), [7, 8]);
+        assert!(warnings[0].text.starts_with("`weight`: has no meaning while the leg's `policy` is not \"weighted\""));
+        assert_faults(&leg("weighted", ["0", "0"]), &["5: `policy`: every origin of leg \"leg-1\" has the weight 0"]);
+        assert_faults(&leg("heavy", ["0", "0"]), &["5: `policy`: want \"priority\""]);
+    }
+
+    #[test]
     fn a_newer_file_may_have_unknown_keys_but_not_wrong_values() {
         let text = LEAST.replace('1', "2") + "glow = 1\n[panel]\n[program]\nheight = 720\n";
         let parsed = parse(&text).ok().unwrap();
@@ -545,7 +624,7 @@ stream_key = 12345678
 
     proptest! {
         #[test]
-        fn no_stream_key_is_ever_told(key in any_key(), shape in 0usize..12, spoil in 0usize..6) {
+        fn no_stream_key_is_ever_told(key in any_key(), shape in 0usize..16, spoil in 0usize..6) {
             let origin = match shape {
                 0 => format!("url = \"rtmp://h/app/{key}\""),
                 1 => format!("url = \"rtmp://h/{key}\""),
@@ -558,6 +637,10 @@ stream_key = 12345678
                 8 => format!("url = \"rtmp://h/app\"\nstream_key = \"{key}"),
                 9 => format!("url = \"rtmp://h/app/{key}\"\nstream_key = \"{key}\""),
                 10 => format!("url = \"rtmp://h/app?{key}\"\nstream_key = [\"{key}\"]"),
+                11 => format!("url = \"rtmps://{key}@h/app/k\"\nca_file = \"c\""),
+                12 => format!("url = \"rtmp://h/app/k\"\nverify = \"{key}\""),
+                13 => format!("url = \"rtmp://h/app/k\"\nverify = \"http://u:{key}@h/{key}\""),
+                14 => format!("url = \"rtmp://h/app/k\"\nverify = \"rtmp://h/{key}"),
                 _ => format!("url = \"rtmp://h/app\"\nstream_key_file = \"{key}\""),
             };
             let spoiled = ["", "weight = 1\n", "[[leg]\n", "name = \n", "[[leg]]\norigin = 5\n", "url = 1\n"][spoil];

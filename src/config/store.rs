@@ -21,7 +21,8 @@ pub const FACTORY: &str = "/usr/share/onaird/factory.toml";
 
 /// A larger file is no configuration, and `/dev/zero` has no end.
 const MAX_CONFIG: u64 = 1 << 20;
-const MAX_KEY_FILE: u64 = 1 << 14;
+/// A system's whole list of authorities is a quarter of this.
+const MAX_OTHER_FILE: u64 = 1 << 20;
 
 /// The files to try, in this order.
 #[derive(Clone, Debug)]
@@ -172,7 +173,7 @@ struct Disk;
 
 impl Files for Disk {
     fn text(&self, path: &Path) -> Result<String, String> {
-        let bytes = open_regular(path).and_then(|file| read_limited(file, MAX_KEY_FILE)).map_err(|error| error.to_string())?;
+        let bytes = open_regular(path).and_then(|file| read_limited(file, MAX_OTHER_FILE)).map_err(|error| error.to_string())?;
         String::from_utf8(bytes).map_err(|_| "not UTF-8 text".into())
     }
 

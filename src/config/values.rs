@@ -17,6 +17,9 @@ type Read<T> = Result<T, String>;
 /// Longer names fit neither a small screen nor a line of status.
 const MAX_NAME: usize = 32;
 
+/// IFNAMSIZ, without its terminating zero.
+const MAX_INTERFACE: usize = 15;
+
 /// The type of a value, with its article.
 pub(super) fn kind_of(value: &DeValue) -> &'static str {
     match value {
@@ -74,15 +77,26 @@ pub(super) fn title(value: &DeValue) -> Read<String> {
     }
 }
 
-pub(super) fn one_of<'w>(words: &[&'w str]) -> impl Fn(&DeValue) -> Read<&'w str> {
+/// One of some words, as what it stands for.
+pub(super) fn one_of<T: Copy, const N: usize>(words: [(&'static str, T); N]) -> impl Fn(&DeValue) -> Read<T> {
     move |value| {
-        let wanted = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
-        match value {
-            DeValue::String(text) => {
-                words.iter().find(|word| *word == text).copied().ok_or_else(|| format!("want {wanted}, got \"{text}\""))
-            }
-            other => wrong(wanted, other),
-        }
+        let wanted = words.map(|(word, _)| format!("\"{word}\"")).join(" or ");
+        let DeValue::String(text) = value else { return wrong(wanted, value) };
+        let chosen = words.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning);
+        chosen.ok_or_else(|| format!("want {wanted}, got \"{text}\""))
+    }
+}
+
+/// The name of a network interface, by the kernel's rule for one.
+pub(super) fn interface(value: &DeValue) -> Read<String> {
+    let name = text(value)?;
+    let fits = name.len() <= MAX_INTERFACE && !name.contains(|c: char| c.is_whitespace() || c.is_control() || "/:".contains(c));
+    match fits && name != "." && name != ".." {
+        true => Ok(name),
+        false => Err(format!(
+            "want the name of a network interface such as \"eth0\", at most {MAX_INTERFACE} bytes without spaces, `/` and `:`; \
+             `ip link` lists them"
+        )),
     }
 }
 
@@ -194,6 +208,24 @@ mod tests {
         }
         let second = Duration::from_millis(20)..=Duration::from_secs(2);
         assert_eq!(read("'3s'", duration(second)), Err("want a duration from 20ms to 2s, got \"3s\"".into()));
+    }
+
+    #[test]
+    fn interfaces_by_the_kernel_s_rule() {
+        for name in ["eth0", "wwan0.100", "enp3s0f1np1-a15", "_"] {
+            assert_eq!(read(&format!("'{name}'"), interface), Ok(name.to_owned()));
+        }
+        for name in ["", " ", "eth 0", "eth0:1", "a/b", ".", "..", "sixteen-bytes-16"] {
+            assert!(read(&format!("'{name}'"), interface).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn choices_are_taken_by_their_words() {
+        let words = || one_of([("one", 1), ("two", 2)]);
+        assert_eq!(read("'two'", words()), Ok(2));
+        assert_eq!(read("'tow'", words()), Err("want \"one\" or \"two\", got \"tow\"".into()));
+        assert_eq!(read("2", words()), Err("want \"one\" or \"two\", got an integer".into()));
     }
 
     #[test]
