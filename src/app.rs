@@ -19,7 +19,7 @@ use crate::clock::{self, MediaClock};
 use crate::conductor::Room;
 use crate::config::Config;
 use crate::console::socket::Door;
-use crate::control::{Commands, PENDING, Request};
+use crate::control::{Commands, PENDING, Rates, Request};
 use crate::media::hub::Hub;
 use crate::media::raw::Feed;
 use crate::program::ticker::Channel;
@@ -119,7 +119,7 @@ impl House {
 
     fn open_rooms(&mut self) -> anyhow::Result<()> {
         let door = Door::open(&self.places.socket)?;
-        self.open_publish();
+        let rates = self.open_publish();
         self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
         let (channels, mut rooms) = self.open_capture(&setup);
@@ -128,7 +128,7 @@ impl House {
         let status = &self.status;
         self.tasks.spawn("console", door.serve(status.subscribe(), program));
         let (clock, events) = (self.clock.clone(), self.events.clone());
-        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), clock, events, rooms));
+        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), clock, events, rooms, rates));
         self.tasks.spawn("notify", notify::run(status.subscribe()));
         Ok(())
     }
@@ -168,15 +168,25 @@ impl House {
         sender
     }
 
-    fn open_publish(&mut self) {
-        let (name, started_at) = (self.config.device.name.clone(), clock::wall_time());
-        let seed = identity::seed(&name);
-        let room = publish::Room::new(name, Some(started_at), seed, self.hub.clone(), self.clock.clone(), self.events.clone());
+    /// One task per leg; the way to tell them what the program makes.
+    fn open_publish(&mut self) -> watch::Sender<Rates> {
+        let name = self.config.device.name.clone();
+        let (rates, told) = watch::channel(conductor::rates(&self.config.program, &status::Program::default()));
+        let room = publish::Room::new(publish::Currents {
+            seed: identity::seed(&name),
+            device: name,
+            started_at: Some(clock::wall_time()),
+            hub: self.hub.clone(),
+            clock: self.clock.clone(),
+            events: self.events.clone(),
+            rates: told,
+        });
         for (index, leg) in self.config.legs.clone().into_iter().enumerate() {
             let report = Report::new(&self.status, move |status| &mut status.legs[index]);
             let name = format!("leg {}", leg.name);
             self.tasks.spawn(name, endless(publish::run(leg, room.clone(), report, self.stop_sinks.clone())));
         }
+        rates
     }
 
     fn open_archive(&mut self) {

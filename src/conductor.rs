@@ -13,11 +13,11 @@ use tokio::sync::{oneshot, watch};
 
 use self::agreement::Agreement;
 use crate::clock::MediaClock;
-use crate::config::{Config, InputKind};
-use crate::control::{Command, Commands, Request};
+use crate::config::{self, Config, InputKind};
+use crate::control::{Command, Commands, Rates, Request};
 use crate::report::Events;
-use crate::status::{Alarm, ArchiveState, LegState, Shows, Signal, Status};
-use crate::units::MediaTime;
+use crate::status::{self, Alarm, ArchiveState, LegState, Shows, Signal, Status};
+use crate::units::{BitRate, MediaTime};
 
 /// How often the conductor looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -58,6 +58,17 @@ fn roll_or_cue(name: &str, status: &Status) -> Option<Command> {
         (true, false) => Some(Command::Roll { input: name.into() }),
         (false, true) => Some(Command::Cue { input: name.into() }),
         _ => None,
+    }
+}
+
+/// The program's bit rates, as the legs are told them.
+pub fn rates(program: &config::Program, now: &status::Program) -> Rates {
+    let known = |bps: u64| if bps > 0 { BitRate::from_bps(bps) } else { program.video_bitrate };
+    Rates {
+        video: known(now.video_bitrate_bps),
+        audio: program.audio_bitrate,
+        floor: program.min_video_bitrate,
+        ceiling: known(now.video_bitrate_limit_bps),
     }
 }
 
@@ -138,6 +149,7 @@ pub async fn run(
     clock: MediaClock,
     events: Events,
     rooms: HashMap<Room, Commands>,
+    legs: watch::Sender<Rates>,
 ) -> Result<(), Infallible> {
     let mut interval = tokio::time::interval(LOOK);
     let mut agreement = Agreement::default();
@@ -145,6 +157,8 @@ pub async fn run(
         interval.tick().await;
         let now = clock.now();
         summarize(&status, now.millis() / 1000);
+        let rates = rates(&config.program, &status.borrow().program);
+        legs.send_if_modified(|told| std::mem::replace(told, rates) != rates);
         let orders = decide(&status.borrow(), &config, &agreement, now);
         for Order { to, command } in orders {
             if to == Room::Program {

@@ -21,6 +21,15 @@ pub enum Command {
     Cue { input: String },
 }
 
+/// What the program makes now, and between what its video bit rate may lie: what the legs must know to vote for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    pub video: BitRate,
+    pub audio: BitRate,
+    pub floor: BitRate,
+    pub ceiling: BitRate,
+}
+
 /// Accepted with a sentence, or refused with one that says what to do instead.
 pub type Reply = Result<String, String>;
 

@@ -14,9 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use onaird::clock::MediaClock;
 use onaird::config;
+use onaird::control::Rates;
 use onaird::media::hub::Hub;
 use onaird::media::packet::{AudioFormat, Format, Packet, Track, VideoFormat};
-use onaird::publish::Room;
+use onaird::publish::{Currents, Room};
 use onaird::report::{Events, Report};
 use onaird::secret::Secret;
 use onaird::status::{self, LegState, Status};
@@ -221,7 +222,12 @@ impl Studio {
         gst::init().unwrap();
         let (hub, clock, status) = (Hub::new(), MediaClock::start(), watch::Sender::new(Status::default()));
         let events = Events::new(&status, clock.clone());
-        let room = Room::new("test box".into(), None, 7, hub.clone(), clock.clone(), events);
+        let (hub_, clock_) = (hub.clone(), clock.clone());
+        let rate = BitRate::from_bps;
+        let rates = Rates { video: rate(1_000_000), audio: rate(64_000), floor: rate(100_000), ceiling: rate(1_000_000) };
+        let rates = watch::Sender::new(rates).subscribe();
+        let device = "test box".into();
+        let room = Room::new(Currents { device, started_at: None, seed: 7, hub: hub_, clock: clock_, events, rates });
         Self { hub, clock, status, stop: CancellationToken::new(), legs: Vec::new(), room }
     }
 

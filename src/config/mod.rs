@@ -238,7 +238,7 @@ impl OriginUrl {
 
     /// Reads `rtmp[s]://host[:port]/app[/instance]`; `None` if it is anything else.
     pub fn parse(url: &str) -> Option<Self> {
-        url::split(url, url::KeyPlace::Apart).ok().map(|(url, _)| url)
+        url::split(url, url::KeyPlace::Apart).ok().map(|split| split.url)
     }
 
     fn default_port(secure: bool) -> u16 {

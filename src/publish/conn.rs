@@ -17,7 +17,7 @@ use super::health::SocketTruth;
 use super::refusal::Refusal;
 use super::session::{Event, Session, Step, Target};
 use super::tls::Tls;
-use super::{PublishError, redirect, tcp_info};
+use super::{Currents, PublishError, redirect, tcp_info};
 use crate::config::OriginUrl;
 
 /// Read at once, at most; a publisher receives little.
@@ -32,26 +32,18 @@ const MAX_HOPS: u32 = 3;
 /// Pieces that one system call is given.
 const SLICES: usize = 64;
 
-/// Who publishes.
-#[derive(Clone)]
-pub struct Identity {
-    pub device: String,
-    /// When the program began, by the wall clock (RFC 3339).
-    pub started_at: Option<String>,
-}
-
 pub struct Conn {
     stream: TcpStream,
     tls: Option<Box<Tls>>,
 }
 
 /// A connection on which the origin is ready for "publish": logged in if it asks for that, at another place if it sends us there.
-pub async fn open(route: &mut Route, identity: &Identity) -> Result<(Conn, Session), PublishError> {
+pub async fn open(route: &mut Route, currents: &Currents) -> Result<(Conn, Session), PublishError> {
     let login = route.origin.login.as_ref();
     let mut login = login.map(|login| Login::new(login.user.clone(), login.password.clone()));
     let (mut authorization, mut hops) = (None, 0);
     loop {
-        let refusal = match open_once(route, identity, authorization.take()).await {
+        let refusal = match open_once(route, currents, authorization.take()).await {
             Err(PublishError::Refused(refusal)) => refusal,
             other => return other,
         };
@@ -73,7 +65,7 @@ fn named(route: &Route, refusal: &Refusal) -> Option<OriginUrl> {
 
 async fn open_once(
     route: &mut Route,
-    identity: &Identity,
+    currents: &Currents,
     authorization: Option<String>,
 ) -> Result<(Conn, Session), PublishError> {
     let mut conn = Conn::connect(route).await?;
@@ -81,8 +73,8 @@ async fn open_once(
         app: route.url.app.clone(),
         url: route.url.to_string(),
         key: route.origin.key.clone(),
-        device: identity.device.clone(),
-        started_at: identity.started_at.clone(),
+        device: currents.device.clone(),
+        started_at: currents.started_at.clone(),
         authorization,
     })?;
     while session.step() != Step::Ready {

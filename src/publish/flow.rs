@@ -22,12 +22,13 @@ use super::conn::Conn;
 use super::detect::{Detector, Verdict};
 use super::dial::STEP_LIMIT;
 use super::failover::Stage;
-use super::health::Health;
+use super::health::{Health, SocketTruth};
 use super::pace::Pace;
+use super::rate::RateSample;
 use super::resume::{Ledger, Mark, Taken};
 use super::session::{Event, Session, Step};
 use super::wire_clock::WireClock;
-use super::{PublishError, Terms};
+use super::{Currents, PublishError, Terms};
 use crate::clock::MediaClock;
 use crate::media::hub::{Hub, Item, Reader, Sequence};
 use crate::media::packet::{Format, Packet, Track};
@@ -88,7 +89,8 @@ enum More {
 }
 
 impl Flow {
-    pub fn new(conn: Conn, session: Session, hub: &Hub, clock: &MediaClock, terms: Terms) -> io::Result<Self> {
+    pub fn new(conn: Conn, session: Session, currents: &Currents, terms: Terms) -> io::Result<Self> {
+        let Currents { hub, clock, .. } = currents;
         let (truth, now) = (conn.truth()?, clock.now());
         Ok(Self {
             reader: hub.reader(),
@@ -220,8 +222,11 @@ impl Flow {
         }
     }
 
-    pub fn is_catching_up(&self) -> bool {
-        self.pace.is_catching_up()
+    /// For the rule of the bit rate.
+    pub fn rate_sample(&self) -> RateSample {
+        let truth = self.health.truth();
+        let SocketTruth { acked_bytes, unacked_bytes, unsent_bytes, rtt, .. } = truth;
+        RateSample { acked_bytes, queue: self.queue(), unsent_bytes, unacked_bytes, rtt }
     }
 
     /// The connection and its session, to be ended.

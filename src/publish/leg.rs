@@ -16,10 +16,12 @@ use super::failover::{Active, Facts, Failover, Order, Outcome, Wishes};
 use super::flow::Flow;
 use super::line::{Line, Turn};
 use super::preference::Preference;
+use super::rate::{Limits, ProgramRate, RateControl};
 use super::uplink::Voice;
 use super::view::View;
-use super::{PublishError, Room, Terms, redirect};
+use super::{Currents, PublishError, Room, Terms, redirect};
 use crate::config::{self, OriginUrl, Resume};
+use crate::control::Rates;
 use crate::media::hub::Sequence;
 use crate::report::Report;
 use crate::status;
@@ -51,8 +53,10 @@ pub struct Leg {
     /// Where the next connection must start so that nothing is missing.
     resume: Option<Sequence>,
     last: Outcome,
+    rate: RateControl,
     timer: std::pin::Pin<Box<Sleep>>,
     told: Instant,
+    voted: Instant,
     measuring: Option<JoinHandle<Vec<Option<Duration>>>>,
     measured: Option<Instant>,
 }
@@ -67,10 +71,11 @@ enum Wake {
 
 impl Leg {
     pub fn new(config: config::Leg, room: Room, report: Report<status::Leg>, stop: CancellationToken) -> Self {
-        let seed = room.seed;
+        let currents = room.currents.clone();
+        let seed = currents.seed;
         let wishes = Wishes { failback: config.failback, warm: config.warm };
         Self {
-            view: View::new(&config.name, &config.origins, report, room.events.clone(), room.clock.clone()),
+            view: View::new(&config.name, &config.origins, report, currents.events.clone(), currents.clock.clone()),
             routes: config.origins.iter().map(|origin| Route::new(origin, config.interface.clone())).collect(),
             failover: Failover::new(config.origins.len(), wishes),
             preference: Preference::new(config.policy, &config.origins, seed),
@@ -82,6 +87,8 @@ impl Leg {
             last: Outcome::Failed,
             timer: Box::pin(sleep_until(now())),
             told: now(),
+            voted: now(),
+            rate: RateControl::new(limits(&currents.rates.borrow())),
             measuring: None,
             measured: None,
             config,
@@ -112,11 +119,11 @@ impl Leg {
     }
 
     async fn wake(&mut self) -> Wake {
-        let (hub, clock, terms) = (&self.room.hub, &self.room.clock, terms(&self.config));
+        let (currents, terms) = (&self.room.currents, terms(&self.config));
         tokio::select! {
             () = self.stop.cancelled() => Wake::Stop,
-            turn = turn(&mut self.active, hub, clock, terms) => Wake::Active(turn),
-            turn = turn(&mut self.next, hub, clock, terms) => Wake::Next(turn),
+            turn = turn(&mut self.active, currents, terms) => Wake::Active(turn),
+            turn = turn(&mut self.next, currents, terms) => Wake::Next(turn),
             rtts = finished(&mut self.measuring) => Wake::Measured(rtts),
             () = &mut self.timer => Wake::Timer,
         }
@@ -125,7 +132,7 @@ impl Leg {
     fn set_timer(&mut self) {
         let outstanding = |line: &Option<Line>| line.as_ref().and_then(Line::flow).is_some_and(Flow::is_outstanding);
         let busy = outstanding(&self.active) || outstanding(&self.next);
-        let (now, clock_now) = (now(), self.room.clock.now());
+        let (now, clock_now) = (now(), self.room.currents.clock.now());
         let mut next = self.told + TICK;
         if busy {
             next = next.min(now + LOOK);
@@ -139,7 +146,7 @@ impl Leg {
     /// Does what the rule orders until it orders nothing more.
     fn settle(&mut self) {
         loop {
-            let (facts, now) = (self.facts(), self.room.clock.now());
+            let (facts, now) = (self.facts(), self.room.currents.clock.now());
             let Some(order) = self.failover.decide(&facts, self.preference.order(), now) else { break };
             tracing::debug!("leg {}: {order:?}", self.config.name);
             if let Err(error) = self.obey(order) {
@@ -160,7 +167,7 @@ impl Leg {
                 redirected: flow.redirect().is_some(),
             }),
             next: self.next.as_ref().map(|line| (line.origin, line.stage())),
-            others_move: self.voice.others_move(self.room.clock.now()),
+            others_move: self.voice.others_move(self.room.currents.clock.now()),
         }
     }
 
@@ -191,7 +198,7 @@ impl Leg {
         if self.active.is_none() {
             self.view.connecting(origin);
         }
-        self.next = Some(Line::open(origin, route, self.room.identity.clone()));
+        self.next = Some(Line::open(origin, route, self.room.currents.clone()));
     }
 
     fn redirected_route(&self, origin: usize) -> Route {
@@ -216,7 +223,7 @@ impl Leg {
 
     fn promote(&mut self) {
         let old = std::mem::replace(&mut self.active, self.next.take());
-        self.failover.promoted(self.room.clock.now());
+        self.failover.promoted(self.room.currents.clock.now());
         if let Some(old) = &old {
             self.tell_replaced(old);
         }
@@ -291,14 +298,14 @@ impl Leg {
     fn ended(&mut self, line: Line, error: PublishError) {
         self.last = error.outcome();
         self.note_end(line.origin, self.last, lived(&line));
-        let now = self.room.clock.now();
+        let now = self.room.currents.clock.now();
         let free = self.failover.wakes_at(self.preference.order(), now);
         self.view.failed(line.origin, &error, self.active.is_some(), free.map(|free| free.since(now)));
         self.leave(Some(line));
     }
 
     fn note_end(&mut self, origin: usize, outcome: Outcome, lived: Duration) {
-        let (facts, now) = (self.facts(), self.room.clock.now());
+        let (facts, now) = (self.facts(), self.room.currents.clock.now());
         self.failover.ended(origin, outcome, lived, &facts, now, self.random.f64());
     }
 
@@ -334,6 +341,7 @@ impl Leg {
 
     /// The leg's face, a few times a second, and its word to the other legs.
     fn tell(&mut self) {
+        self.vote();
         let flow = self.active.as_ref().and_then(Line::flow).filter(|flow| flow.health().is_live());
         self.voice.tell(flow.map(Flow::moved));
         let suspect = flow.is_some_and(|flow| !flow.verdict().is_fine());
@@ -346,6 +354,23 @@ impl Leg {
             Some(flow) => self.view.measured(flow),
             None => self.view.publish(),
         }
+    }
+
+    /// What the leg can carry, for the agreement of all legs.
+    fn vote(&mut self) {
+        let now = now();
+        if now - self.voted < LOOK {
+            return;
+        }
+        self.voted = now;
+        let Some(flow) = self.active.as_ref().and_then(Line::flow).filter(|flow| flow.health().is_live()) else {
+            self.rate.gone();
+            return self.view.vote(None);
+        };
+        let rates = *self.room.currents.rates.borrow();
+        let program = ProgramRate { video: rates.video, audio: rates.audio };
+        self.rate.observe(flow.rate_sample(), program, limits(&rates), self.room.currents.clock.now());
+        self.view.vote(self.rate.wish().filter(|_| flow.verdict().is_fine()));
     }
 
     /// Measures round trips now and then, beside everything else.
@@ -381,6 +406,10 @@ impl Leg {
     }
 }
 
+fn limits(rates: &Rates) -> Limits {
+    Limits { floor: rates.floor, ceiling: rates.ceiling }
+}
+
 fn lived(line: &Line) -> Duration {
     line.flow().map_or(Duration::ZERO, |flow| flow.health().lived())
 }
@@ -405,14 +434,9 @@ fn terms(config: &config::Leg) -> Terms {
 }
 
 /// A turn of a line, if there is one.
-async fn turn(
-    line: &mut Option<Line>,
-    hub: &crate::media::hub::Hub,
-    clock: &crate::clock::MediaClock,
-    terms: Terms,
-) -> Result<Turn, PublishError> {
+async fn turn(line: &mut Option<Line>, currents: &Currents, terms: Terms) -> Result<Turn, PublishError> {
     match line {
-        Some(line) => line.turn(hub, clock, terms).await,
+        Some(line) => line.turn(currents, terms).await,
         None => std::future::pending().await,
     }
 }

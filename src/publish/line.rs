@@ -2,14 +2,12 @@
 
 use std::pin::Pin;
 
-use super::conn::{self, Conn, Identity};
+use super::conn::{self, Conn};
 use super::dial::Route;
 use super::failover::Stage;
 use super::flow::Flow;
 use super::session::Session;
-use super::{PublishError, Terms};
-use crate::clock::MediaClock;
-use crate::media::hub::Hub;
+use super::{Currents, PublishError, Terms};
 
 type Opening = Pin<Box<dyn Future<Output = (Route, Result<(Conn, Session), PublishError>)> + Send>>;
 
@@ -34,22 +32,22 @@ pub enum Turn {
 }
 
 impl Line {
-    pub fn open(origin: usize, mut route: Route, identity: Identity) -> Self {
+    pub fn open(origin: usize, mut route: Route, currents: Currents) -> Self {
         let opening = async move {
-            let opened = conn::open(&mut route, &identity).await;
+            let opened = conn::open(&mut route, &currents).await;
             (route, opened)
         };
         Self { origin, state: State::Opening(Box::pin(opening)), told_live: false }
     }
 
     /// Waits until something can be done, and does it. Cancel safe.
-    pub async fn turn(&mut self, hub: &Hub, clock: &MediaClock, terms: Terms) -> Result<Turn, PublishError> {
+    pub async fn turn(&mut self, currents: &Currents, terms: Terms) -> Result<Turn, PublishError> {
         match &mut self.state {
             State::Open(flow) => flow.turn().await.map(|()| Turn::Nothing),
             State::Opening(opening) => {
                 let (route, opened) = opening.await;
                 let (conn, session) = opened?;
-                self.state = State::Open(Box::new(Flow::new(conn, session, hub, clock, terms)?));
+                self.state = State::Open(Box::new(Flow::new(conn, session, currents, terms)?));
                 Ok(Turn::Opened(route))
             }
         }

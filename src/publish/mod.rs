@@ -87,37 +87,48 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::Denied;
 use self::command::{Refusal, RefusalKind};
-use self::conn::Identity;
 use self::detect::{Evidence, Verdict};
 use self::failover::Outcome;
 use self::session::{SessionError, Step};
 use self::uplink::Uplink;
 use crate::clock::MediaClock;
 use crate::config;
+use crate::control::Rates;
 use crate::media::hub::Hub;
 use crate::report::{Events, Report};
 use crate::status;
 
+/// The currents that legs stand in, and which box they belong to.
+#[derive(Clone)]
+pub struct Currents {
+    /// Stands in the stream's metadata, as does …
+    pub device: String,
+    /// … when the program began, by the wall clock (RFC 3339).
+    pub started_at: Option<String>,
+    /// Of this box: so that many boxes do not act alike.
+    pub seed: u64,
+    pub hub: Hub,
+    pub clock: MediaClock,
+    pub events: Events,
+    /// What the program makes.
+    pub rates: watch::Receiver<Rates>,
+}
+
 /// What all legs of a box share.
 #[derive(Clone)]
 pub struct Room {
-    hub: Hub,
-    clock: MediaClock,
-    events: Events,
-    identity: Identity,
-    /// Of this box: so that many boxes do not act alike.
-    seed: u64,
+    currents: Currents,
     uplink: Uplink,
 }
 
 impl Room {
-    /// `device` and `started_at` (wall clock, RFC 3339) stand in the stream's metadata; `seed` is the box's own.
-    pub fn new(device: String, started_at: Option<String>, seed: u64, hub: Hub, clock: MediaClock, events: Events) -> Self {
-        Self { hub, clock, events, identity: Identity { device, started_at }, seed, uplink: Uplink::default() }
+    pub fn new(currents: Currents) -> Self {
+        Self { currents, uplink: Uplink::default() }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::clock::MediaClock;
 use crate::config::Origin;
 use crate::report::{Events, Report};
 use crate::status::{self, LegState};
-use crate::units::MediaTime;
+use crate::units::{BitRate, MediaTime};
 
 pub struct View {
     figures: status::Leg,
@@ -113,6 +113,11 @@ impl View {
 
     pub fn sent(&mut self, bytes: usize) {
         self.figures.sent_bytes += bytes as u64;
+    }
+
+    /// The bit rate that the leg votes for; told with the next figures.
+    pub fn vote(&mut self, wish: Option<BitRate>) {
+        self.figures.wanted_bitrate_bps = wish.map(BitRate::bps);
     }
 
     pub fn is_suspect(&self) -> bool {
