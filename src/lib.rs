@@ -10,7 +10,7 @@
 //!                                             │
 //!                          program::sync      ▼   one tick per frame on the monotonic clock, a constant latency behind:
 //!                                             │   the picture nearest in time, else the last one, else the slate
-//!                          program::pipeline  ▼   appsrc → H.264 / AAC encoders → appsink, as long as the process lives
+//!                          program::encoders  ▼   appsrc → H.264 / AAC encoder → appsink, rebuilt when one fails or hangs
 //!                          media::interleave  │
 //!                          media::hub         ▼   packets: immutable, the last 12 s kept; readers lose alone
 //!                        ┌────────────────────┼────────────────────┐

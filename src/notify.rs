@@ -1,7 +1,7 @@
 //! What systemd is told: READY once the program runs, a status line for people, WATCHDOG only while packets flow.
 //!
-//! A daemon that is alive but sends nothing is not alive to a broadcaster: the watchdog is fed by progress, so a hung encoder
-//! restarts the process as surely as a crash does. Progress is that of the slower track: sound alone is none.
+//! A daemon that is alive but sends nothing is not alive to a broadcaster: the watchdog is fed by progress, so an encoder
+//! that stays hung restarts the process as surely as a crash does. Progress is that of the slower track: sound alone is none.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -154,6 +154,7 @@ fn rules_are_pure() {
         "config::values",
         "program::sync",
         "program::encoder",
+        "program::vigil",
         "capture::recipe",
         "capture::testcard",
         "console::command",

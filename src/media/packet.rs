@@ -16,6 +16,33 @@ pub enum Track {
     Audio,
 }
 
+impl Track {
+    pub const BOTH: [Self; 2] = [Self::Video, Self::Audio];
+}
+
+/// One of something for each track.
+#[derive(Clone, Debug, Default)]
+pub struct PerTrack<T> {
+    pub video: T,
+    pub audio: T,
+}
+
+impl<T> PerTrack<T> {
+    pub fn of(&self, track: Track) -> &T {
+        match track {
+            Track::Video => &self.video,
+            Track::Audio => &self.audio,
+        }
+    }
+
+    pub fn of_mut(&mut self, track: Track) -> &mut T {
+        match track {
+            Track::Video => &mut self.video,
+            Track::Audio => &mut self.audio,
+        }
+    }
+}
+
 /// One encoded access unit (H.264, length-prefixed as in avcC) or raw AAC frame. There are no B-frames, so that its one
 /// time is both decode and presentation time.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ pub struct Recipe {
     pub pixels: Pixels,
     pub knob: Knob,
     /// The piece of pipeline from raw pictures to H.264; the encoder in it is called `encoder`.
-    text: fn(Settings) -> String,
+    pub text: fn(Settings) -> String,
 }
 
 impl Recipe {
@@ -136,7 +136,7 @@ pub struct AudioRecipe {
     pub element: &'static str,
     /// Samples by which its output is late against its time stamps (the encoder's priming), to be subtracted.
     pub priming: u32,
-    text: fn(BitRate) -> String,
+    pub text: fn(BitRate) -> String,
 }
 
 impl AudioRecipe {

@@ -1,24 +1,29 @@
 //! Room `program`: the one picture and sound that goes out. It starts with the daemon and never stops.
 //!
 //! ```text
-//!  feeds ──▶ ticker (thread: one tick per frame) ──▶ encoder pipeline (GStreamer) ──▶ hub
-//!               ▲ desk: switch, figures                  ▲ bit rate
-//!               └──────────────── actor (this file) ─────┘ ◀── commands     ──▶ status
+//!  feeds ──▶ ticker (thread: one tick per frame) ──▶ encoder pipelines (GStreamer) ──▶ outlet ──▶ hub
+//!               ▲ desk: switch, figures                  ▲ bit rate │ faults, silence
+//!               └──────────────── actor (this file) ─────┴──────────┴─ repair ◀── commands     ──▶ status
 //! ```
 //!
 //! What an input does cannot change the caps, the rate or the time stamps of what goes out: see [`sync`]. This room opens no
 //! device and knows no origin.
 
 pub mod encoder;
-pub mod pipeline;
+mod encoders;
+mod outlet;
+mod pipeline;
+mod repair;
+mod setup;
 pub mod slate;
 pub mod sync;
 pub mod ticker;
 pub mod trial;
+pub mod vigil;
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -26,23 +31,31 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::MediaClock;
-use crate::config;
 use crate::control::{Command, Reply, Request};
 use crate::media::hub::Hub;
-use crate::media::raw::{CHANNELS, RawFormat};
-use crate::program::encoder::Settings;
-use crate::program::pipeline::{Counts, Pipeline, Plan};
+use crate::media::packet::Track;
+use crate::media::raw::CHANNELS;
+use crate::program::encoders::Encoders;
+use crate::program::outlet::{Counts, Outlet};
+use crate::program::pipeline::{Cause, Fault, Surroundings};
+use crate::program::repair::Repair;
 use crate::program::ticker::{Channel, Desk, Figures, Ticker};
 use crate::program::trial::Trials;
 use crate::report::{Events, Report};
 use crate::status;
 use crate::units::BitRate;
 
+pub use setup::Setup;
+
 /// How often the figures go into the status.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long the encoders may take for what they still hold when the program stops.
+/// How long the encoders may take for what they still hold when the program stops, and then to be stopped.
 const END_LIMIT: Duration = Duration::from_millis(400);
+const STOP_LIMIT: Duration = Duration::from_millis(200);
+
+/// Faults that wait for the actor; each pipeline tells one.
+const FAULTS: usize = 8;
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -51,48 +64,6 @@ pub enum Error {
     Pipeline(String),
     #[error("the program's ticker ended")]
     Ticker,
-}
-
-/// What the program is made of, decided before anything runs: inputs need its raw format.
-pub struct Setup {
-    plan: Plan,
-    config: config::Program,
-    device_name: String,
-    /// What a person should know of how it was decided.
-    remark: Option<String>,
-    state: Option<PathBuf>,
-}
-
-impl Setup {
-    /// Chooses the encoders, by trial where no verdict is known yet (seconds; afterwards milliseconds). If the one that the
-    /// configuration names does not work here, the box goes on air with one that does.
-    pub fn new(config: &config::Program, device_name: &str, state: Option<&Path>) -> Result<Self, Error> {
-        let mut trials = Trials::new(state);
-        let (recipe, remark) = match trials.choose(&config.encoder) {
-            Ok(recipe) => (recipe, None),
-            Err(fault) => (trials.choose("auto").map_err(Error::Pipeline)?, Some(fault)),
-        };
-        let audio_recipe = trial::choose_audio().map_err(Error::Pipeline)?;
-        let config::Program { width, height, framerate, .. } = *config;
-        let format = RawFormat { width, height, framerate, pixels: recipe.pixels };
-        let settings = Settings { bitrate: config.video_bitrate, gop: framerate.frames_in(config.keyframe_interval) };
-        let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate };
-        Ok(Self { plan, config: config.clone(), device_name: device_name.into(), remark, state: state.map(Path::to_path_buf) })
-    }
-
-    pub fn format(&self) -> RawFormat {
-        self.plan.format
-    }
-
-    fn slate(&self, events: &Events) -> gstreamer::Buffer {
-        let own = self.config.slate.as_ref().map(|path| slate::from_file(path, &self.plan.format));
-        match own {
-            Some(Ok(picture)) => return picture,
-            Some(Err(fault)) => events.add(fault),
-            None => {}
-        }
-        slate::built_in(&self.device_name, &self.plan.format)
-    }
 }
 
 /// The currents that end in this room.
@@ -116,30 +87,38 @@ pub async fn run(setup: Setup, channels: Vec<Channel>, currents: Currents, stop:
 
 async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: CancellationToken) -> Result<(), Error> {
     let Currents { clock, hub, report, events, commands } = currents;
-    let (fault_sender, mut faults) = mpsc::channel(1);
-    let pipeline = Arc::new(Pipeline::start(&setup.plan, &clock, hub, fault_sender).map_err(Error::Pipeline)?);
+    let (fault_sender, mut faults) = mpsc::channel(FAULTS);
+    let outlet = Arc::new(Outlet::new(setup.plan, hub));
+    let leaving = Arc::new(AtomicUsize::new(0));
+    let surroundings = Surroundings { clock: clock.clone(), outlet: outlet.clone(), faults: fault_sender, leaving };
+    let encoders = Arc::new(Encoders::start(setup.plan, &surroundings).await.map_err(Error::Pipeline)?);
+    let mut repair = Repair::new(&setup.plan, surroundings);
     let desk = Desk::default();
-    let mut ticking = start_ticker(&setup, &channels, &clock, &events, pipeline.clone(), desk.clone(), stop.clone())?;
+    let mut ticking = start_ticker(&setup, &channels, &clock, &events, encoders.clone(), desk.clone(), stop.clone())?;
     let selected = setup.config.input.clone();
     let (limit, peaks) = (setup.plan.settings.bitrate, VecDeque::new());
-    let mut room = Room { setup, channels, pipeline, desk, report, events, selected, limit, commands, peaks };
+    let mut room = Room { setup, channels, encoders, outlet, desk, report, events, selected, limit, commands, peaks };
     room.introduce();
     let mut interval = tokio::time::interval(REPORT_INTERVAL);
     loop {
-        tokio::select! {
-            Some(request) = room.commands.recv() => room.handle(request),
-            Some(fault) = faults.recv() => return Err(Error::Pipeline(fault)),
-            _ = interval.tick() => room.report_figures(),
+        let repaired = tokio::select! {
+            Some(request) = room.commands.recv() => { room.handle(request); Ok(None) }
+            Some(fault) = faults.recv() => repair.heed(&room.setup.plan, &room.encoders, fault).map(|()| None),
+            built = repair.built() => repair.finish(&room.setup.plan, &room.encoders, built),
+            _ = interval.tick() => {
+                let ticks = room.report_figures();
+                repair.look(&room.setup.plan, &room.encoders, ticks).map(|()| None)
+            }
             _ = &mut ticking => break,
+        };
+        if let Some(news) = repaired.map_err(Error::Pipeline)? {
+            room.events.add(news);
         }
     }
     if !stop.is_cancelled() {
         return Err(Error::Ticker);
     }
-    // What was shown before the stop goes out and is recorded.
-    room.pipeline.end();
-    let _ = tokio::time::timeout(END_LIMIT, faults.recv()).await;
-    room.pipeline.flush();
+    room.end(&mut faults).await;
     Ok(())
 }
 
@@ -148,7 +127,7 @@ fn start_ticker(
     channels: &[Channel],
     clock: &MediaClock,
     events: &Events,
-    pipeline: Arc<Pipeline>,
+    encoders: Arc<Encoders>,
     desk: Desk,
     stop: CancellationToken,
 ) -> Result<tokio::sync::oneshot::Receiver<()>, Error> {
@@ -160,7 +139,7 @@ fn start_ticker(
         latency: setup.config.latency,
         gop: setup.plan.settings.gop,
         slate: setup.slate(events),
-        pipeline,
+        encoders,
         desk,
         channel,
     };
@@ -175,7 +154,8 @@ fn start_ticker(
 struct Room {
     setup: Setup,
     channels: Vec<Channel>,
-    pipeline: Arc<Pipeline>,
+    encoders: Arc<Encoders>,
+    outlet: Arc<Outlet>,
     desk: Desk,
     report: Report<status::Program>,
     events: Events,
@@ -257,14 +237,16 @@ impl Room {
     }
 
     fn set_bitrate(&mut self, bitrate: BitRate) {
-        self.pipeline.set_bitrate(bitrate);
+        self.encoders.set_bitrate(bitrate);
+        self.outlet.set_bitrate(bitrate);
         self.setup.plan.settings.bitrate = bitrate;
         self.report.update(|program| program.video_bitrate_bps = bitrate.bps());
     }
 
-    fn report_figures(&mut self) {
+    /// Puts the figures into the status; the number of ticks so far.
+    fn report_figures(&mut self) -> u64 {
         let Figures { input, shows, frames, repeated, dropped, peaks } = self.desk.figures();
-        let Counts { video, audio, late } = self.pipeline.counts();
+        let Counts { video, audio, late } = self.outlet.counts();
         let loudest = self.loudest(peaks);
         self.report.update(|program| {
             program.input = input;
@@ -276,6 +258,21 @@ impl Room {
             program.progress = video.min(audio);
             program.audio_dbfs = Vec::from(loudest.map(dbfs));
         });
+        frames
+    }
+
+    /// What was shown before the stop goes out and is recorded.
+    async fn end(&self, faults: &mut mpsc::Receiver<Fault>) {
+        self.encoders.end();
+        let ended = async {
+            for _ in Track::BOTH {
+                while !matches!(faults.recv().await, None | Some(Fault { cause: Cause::Ended, .. })) {}
+            }
+        };
+        let _ = tokio::time::timeout(END_LIMIT, ended).await;
+        self.outlet.flush();
+        let [video, audio] = Track::BOTH.map(|track| self.encoders.pipeline(track).stop());
+        let _ = tokio::time::timeout(STOP_LIMIT, async { (video.await, audio.await) }).await;
     }
 
     fn loudest(&mut self, peaks: [u16; CHANNELS]) -> [u16; CHANNELS] {

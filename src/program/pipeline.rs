@@ -1,31 +1,34 @@
-//! The encoder pipeline: raw pictures and sound in, packets into the hub. One, as long as the process lives.
+//! One encoder as a GStreamer pipeline: raw pictures or sound in, packets to the outlet. Picture and sound have one each, so that
+//! what happens to the one does not touch the other.
 //!
-//! A thin shell over GStreamer: it pushes what the ticker gives it and never waits for the encoder (a picture that does not
-//! fit is dropped and counted), and turns what comes out into [`Packet`]s on the program's time line. An encoder that fails
-//! ends the program's task, and with it the process: systemd starts it again in milliseconds.
+//! A thin shell, and a wary one: a driver that hangs blocks whoever asks it for anything. Pushing therefore never waits (what
+//! does not fit is dropped and counted), and building, stopping and changing the bit rate are done on threads of their own. A
+//! fault is told, once; what follows from it is decided elsewhere.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
-use gstreamer_video as gst_video;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::MediaClock;
-use crate::media::hub::Hub;
-use crate::media::interleave::Interleaver;
-use crate::media::packet::{AAC_FRAME_SAMPLES, AudioFormat, Format, Packet, Track, VideoFormat};
-use crate::media::raw::{CHANNELS, RawFormat, SAMPLE_RATE, sample_time};
+use crate::media::packet::Track;
+use crate::media::raw::{CHANNELS, RawFormat, SAMPLE_RATE};
 use crate::program::encoder::{AudioRecipe, Knob, Recipe, Settings};
-use crate::units::{BitRate, MediaTime};
+use crate::program::outlet::{Life, Outlet};
+use crate::units::BitRate;
 
 /// How many raw pictures may wait, in time, for an encoder which the machine kept from its work: more than the ticker makes up.
 const MAX_WAITING: Duration = Duration::from_millis(2500);
 
-/// Everything that the pipeline is made from.
+/// How long building may take: what a trial of the encoder may take too.
+const BUILD_LIMIT: Duration = Duration::from_secs(5);
+
+/// Everything that the pipelines are made from.
+#[derive(Clone, Copy)]
 pub struct Plan {
     pub format: RawFormat,
     pub recipe: &'static Recipe,
@@ -35,123 +38,150 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The pipeline as text: what the tests read and `gst-launch` understands.
-    pub fn text(&self) -> String {
-        let Self { format, recipe, audio_recipe, settings, audio_bitrate } = self;
+    /// A track's pipeline as text, which `gst-launch` understands.
+    pub fn text(&self, track: Track) -> String {
+        let caps = match track {
+            Track::Video => self.format.program_caps(),
+            Track::Audio => format!("audio/x-raw,format=S16LE,layout=interleaved,rate={SAMPLE_RATE},channels={CHANNELS}"),
+        };
+        let coding = match track {
+            Track::Video => {
+                format!("{} ! h264parse ! video/x-h264,stream-format=avc,alignment=au", self.recipe.text(self.settings))
+            }
+            Track::Audio => {
+                let encoder = self.audio_recipe.text(self.audio_bitrate);
+                format!("audioconvert ! {encoder} ! aacparse ! audio/mpeg,mpegversion=4,stream-format=raw")
+            }
+        };
         format!(
-            "appsrc name=pictures format=time is-live=true block=false max-bytes=0 max-buffers=0 max-time=0 caps=\"{}\" \
-             ! {} ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! appsink name=video sync=false \
-             appsrc name=sound format=time is-live=true block=false max-bytes=0 max-buffers=0 max-time=0 \
-             caps=audio/x-raw,format=S16LE,layout=interleaved,rate={SAMPLE_RATE},channels={CHANNELS} \
-             ! audioconvert ! {} ! aacparse ! audio/mpeg,mpegversion=4,stream-format=raw ! appsink name=audio sync=false",
-            format.program_caps(),
-            recipe.text(*settings),
-            audio_recipe.text(*audio_bitrate),
+            "appsrc name=in format=time is-live=true block=false max-bytes=0 max-buffers=0 max-time=0 caps=\"{caps}\" \
+             ! {coding} ! appsink name=out sync=false"
         )
+    }
+
+    /// The element that encodes a track.
+    pub fn encoder(&self, track: Track) -> &'static str {
+        match track {
+            Track::Video => self.recipe.element,
+            Track::Audio => self.audio_recipe.element,
+        }
     }
 }
 
-/// The running pipeline; it stops when dropped.
+/// A pipeline's last word.
+#[derive(Debug)]
+pub struct Fault {
+    pub track: Track,
+    pub life: Life,
+    pub cause: Cause,
+}
+
+#[derive(Debug)]
+pub enum Cause {
+    Error(String),
+    /// All that went in has come out, and nothing more will.
+    Ended,
+}
+
+/// What every pipeline is built with.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub clock: MediaClock,
+    pub outlet: Arc<Outlet>,
+    /// Bounded; a fault that does not fit shows itself by silence.
+    pub faults: mpsc::Sender<Fault>,
+    /// Pipelines that are being stopped; one whose driver hangs stays among them.
+    pub leaving: Arc<AtomicUsize>,
+}
+
+/// The running pipeline; it is stopped when dropped, elsewhere.
 pub struct Pipeline {
     pipeline: gst::Pipeline,
-    pictures: gst_app::AppSrc,
-    sound: gst_app::AppSrc,
-    encoder: gst::Element,
-    knob: Knob,
-    /// Pictures.
+    source: gst_app::AppSrc,
+    dial: Option<Arc<Dial>>,
     max_waiting: u64,
-    outlet: Arc<Outlet>,
+    leaving: Arc<AtomicUsize>,
+    stopped: AtomicBool,
 }
 
 impl Pipeline {
-    /// Builds and starts it. Errors come as sentences in `faults`, the first one at most.
-    pub fn start(plan: &Plan, clock: &MediaClock, hub: Hub, faults: mpsc::Sender<String>) -> Result<Self, String> {
-        let pipeline = gst::parse::launch(&plan.text()).map_err(|error| format!("encoder pipeline: {error}"))?;
-        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "encoder pipeline: not a pipeline")?;
-        let outlet = Arc::new(Outlet::new(plan, hub));
+    /// Builds and starts a pipeline, on a thread that is left behind if a driver hangs.
+    pub async fn build(plan: Plan, track: Track, life: Life, surroundings: Surroundings) -> Result<Self, String> {
+        let (tell, told) = oneshot::channel();
+        let work = move || {
+            // If nobody waits any more, the pipeline is dropped and so stopped.
+            let _ = tell.send(Self::start(&plan, track, life, &surroundings));
+        };
+        let thread = std::thread::Builder::new().name("encoder start".into()).spawn(work);
+        thread.map_err(|error| format!("its thread cannot be started ({error})"))?;
+        match tokio::time::timeout(BUILD_LIMIT, told).await {
+            Ok(Ok(built)) => built,
+            Ok(Err(_)) => Err("its start panicked".into()),
+            Err(_) => Err(format!("it did not start within {} s: its driver hangs", BUILD_LIMIT.as_secs())),
+        }
+    }
+
+    fn start(plan: &Plan, track: Track, life: Life, surroundings: &Surroundings) -> Result<Self, String> {
+        let Surroundings { clock, outlet, faults, leaving } = surroundings;
+        let pipeline = gst::parse::launch(&plan.text(track)).map_err(|error| error.to_string())?;
+        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| "not a pipeline")?;
+        let dial = match track {
+            Track::Video => Some(Arc::new(Dial::new(named(&pipeline, "encoder")?, plan.recipe.knob))),
+            Track::Audio => None,
+        };
         let this = Self {
-            pictures: named(&pipeline, "pictures")?,
-            sound: named(&pipeline, "sound")?,
-            encoder: named(&pipeline, "encoder")?,
-            knob: plan.recipe.knob,
+            source: named(&pipeline, "in")?,
+            dial,
             max_waiting: plan.format.framerate.frames_in(MAX_WAITING),
-            outlet: outlet.clone(),
+            leaving: leaving.clone(),
+            stopped: AtomicBool::new(false),
             pipeline,
         };
-        for (name, track) in [("video", Track::Video), ("audio", Track::Audio)] {
-            outlet.clone().listen(&named(&this.pipeline, name)?, track);
-        }
-        this.report_faults(faults)?;
+        outlet.clone().listen(&named(&this.pipeline, "out")?, track, life);
+        this.report_fault(track, life, faults.clone())?;
         this.play(clock)?;
         Ok(this)
     }
 
-    /// Pushes a picture; false if the encoder is too far behind to take it.
-    pub fn push_picture(&self, picture: &gst::Buffer, time: MediaTime, keyframe: bool) -> bool {
-        if self.pictures.current_level_buffers() >= self.max_waiting {
+    /// Takes an event and a buffer; false if the encoder is too far behind.
+    pub fn push(&self, before: Option<gst::Event>, buffer: gst::Buffer) -> bool {
+        if self.source.current_level_buffers() >= self.max_waiting {
             return false;
         }
-        if keyframe {
-            self.pictures.send_event(gst_video::DownstreamForceKeyUnitEvent::builder().all_headers(true).build());
+        if let Some(event) = before {
+            self.source.send_event(event);
         }
-        let mut picture = picture.copy();
-        if let Some(picture) = picture.get_mut() {
-            picture.set_pts(gst::ClockTime::from_nseconds(time.nanos()));
-            picture.set_dts(gst::ClockTime::NONE);
-            picture.set_duration(gst::ClockTime::from_nseconds(self.outlet.frame_nanos));
-        }
-        self.pictures.push_buffer(picture).is_ok()
-    }
-
-    /// Pushes interleaved samples whose first one has this index on the program's time line.
-    pub fn push_sound(&self, first: u64, samples: &[i16]) {
-        let bytes: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-        let mut buffer = gst::Buffer::from_slice(bytes);
-        if let Some(buffer) = buffer.get_mut() {
-            let start = sample_time(first);
-            let end = sample_time(first + (samples.len() / CHANNELS) as u64);
-            buffer.set_pts(gst::ClockTime::from_nseconds(start.nanos()));
-            buffer.set_duration(gst::ClockTime::from_nseconds(end.nanos() - start.nanos()));
-        }
-        if self.sound.current_level_buffers() < 100 {
-            let _ = self.sound.push_buffer(buffer);
-        }
+        self.source.push_buffer(buffer).is_ok()
     }
 
     /// Changes the bit rate in place; it takes effect within the next pictures.
     pub fn set_bitrate(&self, bitrate: BitRate) {
-        match self.knob {
-            Knob::Kbps(property) => self.encoder.set_property_from_str(property, &bitrate.kbps().to_string()),
-            Knob::Bps(property) => self.encoder.set_property_from_str(property, &bitrate.bps().to_string()),
-            Knob::V4l2Control(control) => {
-                let controls = gst::Structure::builder("controls").field(control, bitrate.bps() as i32).build();
-                self.encoder.set_property("extra-controls", controls);
-            }
-        }
-        if let Ok(mut state) = self.outlet.state.lock() {
-            state.bitrate = bitrate;
+        if let Some(dial) = &self.dial {
+            dial.clone().set(bitrate);
         }
     }
 
-    /// Tells the encoders that nothing more comes; when they have given all they have, it is told as the fault "ended".
+    /// Tells the encoder that nothing more comes; when it has given all it has, that is told as [`Cause::Ended`].
     pub fn end(&self) {
-        let _ = self.pictures.end_of_stream();
-        let _ = self.sound.end_of_stream();
+        let _ = self.source.end_of_stream();
     }
 
-    /// Publishes what still waits for its order.
-    pub fn flush(&self) {
-        let Ok(mut state) = self.outlet.state.lock() else { return };
-        while let Some(packet) = state.interleaver.pop_rest() {
-            state.counts.add(packet.track);
-            self.outlet.hub.publish(packet);
+    /// Stops it; the receiver hears when that is done, which is never if the driver hangs.
+    pub fn stop(&self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        if self.stopped.swap(true, Ordering::Relaxed) {
+            return told;
         }
-    }
-
-    /// What went into the hub, and what had to be left out.
-    pub fn counts(&self) -> Counts {
-        let Ok(state) = self.outlet.state.lock() else { return Counts::default() };
-        Counts { late: state.interleaver.late(), ..state.counts }
+        let (pipeline, leaving) = (self.pipeline.clone(), self.leaving.clone());
+        leaving.fetch_add(1, Ordering::Relaxed);
+        let work = move || {
+            let _ = pipeline.set_state(gst::State::Null);
+            leaving.fetch_sub(1, Ordering::Relaxed);
+            let _ = tell.send(());
+        };
+        // Without a thread it stays as it is, and is counted.
+        let _ = std::thread::Builder::new().name("encoder stop".into()).spawn(work);
+        told
     }
 
     fn play(&self, clock: &MediaClock) -> Result<(), String> {
@@ -159,20 +189,20 @@ impl Pipeline {
         self.pipeline.set_start_time(gst::ClockTime::NONE);
         self.pipeline.set_base_time(clock.epoch());
         let started = self.pipeline.set_state(gst::State::Playing);
-        started.map(|_| ()).map_err(|_| "encoder pipeline: it cannot be started; `onaird devices` lists what works".into())
+        started.map(|_| ()).map_err(|_| "it cannot be started; `onaird devices` lists what works".into())
     }
 
-    fn report_faults(&self, faults: mpsc::Sender<String>) -> Result<(), String> {
-        let bus = self.pipeline.bus().ok_or("encoder pipeline: no bus")?;
+    fn report_fault(&self, track: Track, life: Life, faults: mpsc::Sender<Fault>) -> Result<(), String> {
+        let bus = self.pipeline.bus().ok_or("no bus")?;
+        let told = AtomicBool::new(false);
         bus.set_sync_handler(move |_, message| {
-            match message.view() {
-                gst::MessageView::Error(error) => {
-                    let _ = faults.try_send(format!("encoder pipeline: {}", error.error()));
-                }
-                gst::MessageView::Eos(_) => {
-                    let _ = faults.try_send("encoder pipeline: it ended by itself".into());
-                }
-                _ => {}
+            let cause = match message.view() {
+                gst::MessageView::Error(error) => Some(Cause::Error(error.error().to_string())),
+                gst::MessageView::Eos(_) => Some(Cause::Ended),
+                _ => None,
+            };
+            if let Some(cause) = cause.filter(|_| !told.swap(true, Ordering::Relaxed)) {
+                let _ = faults.try_send(Fault { track, life, cause });
             }
             gst::BusSyncReply::Drop
         });
@@ -182,149 +212,60 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
+        self.stop();
+    }
+}
+
+/// The way to an encoder's bit rate. Asking a driver may take for ever, so that it is done on a thread of its own, one at a
+/// time; the last wish counts.
+struct Dial {
+    encoder: gst::Element,
+    knob: Knob,
+    wanted_bps: AtomicU64,
+    turning: AtomicBool,
+}
+
+impl Dial {
+    fn new(encoder: gst::Element, knob: Knob) -> Self {
+        Self { encoder, knob, wanted_bps: AtomicU64::new(0), turning: AtomicBool::new(false) }
+    }
+
+    fn set(self: Arc<Self>, bitrate: BitRate) {
+        self.wanted_bps.store(bitrate.bps(), Ordering::SeqCst);
+        if self.turning.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let dial = self.clone();
+        if std::thread::Builder::new().name("encoder rate".into()).spawn(move || dial.turn()).is_err() {
+            self.turning.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn turn(&self) {
+        loop {
+            let bps = self.wanted_bps.load(Ordering::SeqCst);
+            self.apply(BitRate::from_bps(bps));
+            self.turning.store(false, Ordering::SeqCst);
+            let done = self.wanted_bps.load(Ordering::SeqCst) == bps;
+            if done || self.turning.swap(true, Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    fn apply(&self, bitrate: BitRate) {
+        match self.knob {
+            Knob::Kbps(property) => self.encoder.set_property_from_str(property, &bitrate.kbps().to_string()),
+            Knob::Bps(property) => self.encoder.set_property_from_str(property, &bitrate.bps().to_string()),
+            Knob::V4l2Control(control) => {
+                let controls = gst::Structure::builder("controls").field(control, bitrate.bps() as i32).build();
+                self.encoder.set_property("extra-controls", controls);
+            }
+        }
     }
 }
 
 fn named<T: IsA<gst::Element>>(pipeline: &gst::Pipeline, name: &str) -> Result<T, String> {
     let element = pipeline.by_name(name).and_then(|element| element.downcast::<T>().ok());
-    element.ok_or_else(|| format!("encoder pipeline: no element called {name}"))
-}
-
-/// Packets since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    pub video: u64,
-    pub audio: u64,
-    /// Came out of the encoder too late, and were left out.
-    pub late: u64,
-}
-
-impl Counts {
-    fn add(&mut self, track: Track) {
-        match track {
-            Track::Video => self.video += 1,
-            Track::Audio => self.audio += 1,
-        }
-    }
-}
-
-/// Where packets leave the pipeline: gathers the format, brings both tracks in order, publishes.
-struct Outlet {
-    hub: Hub,
-    frame_nanos: u64,
-    framerate: crate::units::FrameRate,
-    size: (u32, u32),
-    audio_bitrate: BitRate,
-    priming: u32,
-    state: Mutex<OutletState>,
-}
-
-struct OutletState {
-    bitrate: BitRate,
-    video_caps: Option<gst::Caps>,
-    audio_caps: Option<gst::Caps>,
-    avcc: Option<Bytes>,
-    asc: Option<Bytes>,
-    format: Option<Arc<Format>>,
-    interleaver: Interleaver,
-    counts: Counts,
-}
-
-impl Outlet {
-    fn new(plan: &Plan, hub: Hub) -> Self {
-        let format = plan.format;
-        let state = OutletState {
-            bitrate: plan.settings.bitrate,
-            video_caps: None,
-            audio_caps: None,
-            avcc: None,
-            asc: None,
-            format: None,
-            interleaver: Interleaver::default(),
-            counts: Counts::default(),
-        };
-        Self {
-            hub,
-            frame_nanos: format.framerate.frame_duration().as_nanos() as u64,
-            framerate: format.framerate,
-            size: (format.width, format.height),
-            audio_bitrate: plan.audio_bitrate,
-            priming: plan.audio_recipe.priming,
-            state: Mutex::new(state),
-        }
-    }
-
-    fn listen(self: Arc<Self>, sink: &gst_app::AppSink, track: Track) {
-        let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
-            let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-            self.take(&sample, track);
-            Ok(gst::FlowSuccess::Ok)
-        });
-        sink.set_callbacks(callbacks.build());
-    }
-
-    /// Never waits for a consumer: the lock is held by the other track's thread at most for as long as a push takes.
-    fn take(&self, sample: &gst::Sample, track: Track) {
-        let Ok(mut state) = self.state.lock() else { return };
-        self.note_format(&mut state, sample, track);
-        let (Some(format), Some(buffer)) = (state.format.clone(), sample.buffer()) else { return };
-        let Some(packet) = self.packet(buffer, sample, track, format) else { return };
-        state.interleaver.push(packet);
-        while let Some(packet) = state.interleaver.pop() {
-            state.counts.add(packet.track);
-            self.hub.publish(packet);
-        }
-    }
-
-    fn packet(&self, buffer: &gst::BufferRef, sample: &gst::Sample, track: Track, format: Arc<Format>) -> Option<Packet> {
-        let keyframe = track == Track::Video && !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
-        // Encoders may shift their stamps (x264enc by 1000 hours) and say so in the segment.
-        let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-        let running = segment.to_running_time(buffer.pts()?)?.nseconds();
-        let (nanos, duration) = match track {
-            Track::Video => (running, self.frame_nanos),
-            Track::Audio => {
-                // The encoder's first samples are its own; without this, sound would come late by them.
-                let priming = sample_time(u64::from(self.priming)).nanos();
-                (running.checked_sub(priming)?, sample_time(u64::from(AAC_FRAME_SAMPLES)).nanos())
-            }
-        };
-        let time = MediaTime::from_nanos(nanos);
-        let duration = Duration::from_nanos(duration);
-        // A copy, because the hub keeps packets for seconds and a hardware encoder owns but a few buffers.
-        let data = Bytes::copy_from_slice(&buffer.map_readable().ok()?);
-        Some(Packet { track, time, duration, keyframe, data, format })
-    }
-
-    /// Keeps what the caps say of the decoder's needs; a change makes a new format.
-    fn note_format(&self, state: &mut OutletState, sample: &gst::Sample, track: Track) {
-        let Some(caps) = sample.caps_owned() else { return };
-        let (seen, known) = match track {
-            Track::Video => (&mut state.video_caps, &mut state.avcc),
-            Track::Audio => (&mut state.audio_caps, &mut state.asc),
-        };
-        if seen.as_ref().is_some_and(|seen| seen.as_ptr() == caps.as_ptr()) {
-            return;
-        }
-        let data = codec_data(&caps);
-        *seen = Some(caps);
-        if data.is_none() || *known == data {
-            return;
-        }
-        *known = data;
-        if let (Some(avcc), Some(asc)) = (state.avcc.clone(), state.asc.clone()) {
-            let (width, height) = self.size;
-            let video = VideoFormat { width, height, framerate: self.framerate, bitrate: state.bitrate, avcc };
-            let audio = AudioFormat { rate: SAMPLE_RATE, channels: CHANNELS as u16, bitrate: self.audio_bitrate, asc };
-            state.format = Some(Arc::new(Format { video, audio }));
-        }
-    }
-}
-
-/// What a decoder needs before the first packet: avcC or AudioSpecificConfig.
-fn codec_data(caps: &gst::Caps) -> Option<Bytes> {
-    let data = caps.structure(0)?.get::<gst::Buffer>("codec_data").ok()?;
-    let map = data.map_readable().ok()?;
-    Some(Bytes::copy_from_slice(&map))
+    element.ok_or_else(|| format!("no element called {name}"))
 }

@@ -24,7 +24,17 @@
 use std::time::Duration;
 
 use crate::status::Shows;
-use crate::units::MediaTime;
+use crate::units::{FrameRate, MediaTime};
+
+/// Missed ticks beyond this are not made up.
+const MAX_BEHIND: Duration = Duration::from_secs(2);
+
+/// The tick that follows. If the machine was busy, missed ticks are made up at once, so that no time is missing in the stream;
+/// after more than `MAX_BEHIND` (the machine slept) they are left out.
+pub fn next_tick(rate: FrameRate, index: u64, now: MediaTime) -> u64 {
+    let asleep = now.since(rate.time_of(index)) > MAX_BEHIND;
+    if asleep { rate.index_at(now) + 1 } else { index + 1 }
+}
 
 /// What the program shows at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +125,6 @@ fn distance(time: MediaTime, wanted: MediaTime) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::FrameRate;
     use proptest::prelude::*;
 
     const HOLD: Duration = Duration::from_millis(300);
@@ -123,6 +132,17 @@ mod tests {
 
     fn rate(numerator: u32, denominator: u32) -> FrameRate {
         FrameRate::new(numerator, denominator).unwrap()
+    }
+
+    /// Suspended for an hour, or with a clock that jumped: not one tick is made up.
+    #[test]
+    fn a_short_pause_is_made_up_and_a_long_one_left_out() {
+        let rate = rate(30, 1);
+        let tick =
+            |index: u64, late_ms: u64| next_tick(rate, index, rate.time_of(index) + Duration::from_millis(late_ms)) - index;
+        assert_eq!([0, 20, 100, 1999, 2000].map(|late| tick(900, late)), [1; 5]);
+        assert_eq!([2001, 600_000, 3_600_000].map(|late| tick(900, late)), [61, 18_001, 108_001]);
+        assert_eq!(next_tick(rate, 900, MediaTime::ZERO), 901, "a clock that goes back waits");
     }
 
     /// Runs an input's picture times through a program of `out` frames per second, as the program does: each tick sees what

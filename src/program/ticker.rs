@@ -1,8 +1,7 @@
 //! The program's heart: a thread that wakes once per frame and sends one picture and its sound to the encoder.
 //!
 //! A shell: when to wake comes from the monotonic clock, what to show from [`Synchroniser`], and nothing here waits for
-//! anyone. If the machine was busy, the missed ticks are made up at once, so that no time is missing in the stream; after more than
-//! `MAX_BEHIND` (the machine slept) they are left out.
+//! anyone.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,13 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::MediaClock;
 use crate::media::raw::{CHANNELS, Feed, Frame, RawFormat, sample_index};
-use crate::program::pipeline::Pipeline;
-use crate::program::sync::{Choice, Synchroniser};
+use crate::program::encoders::Encoders;
+use crate::program::sync::{Choice, Synchroniser, next_tick};
 use crate::status::Shows;
 use crate::units::MediaTime;
-
-/// Missed ticks beyond this are not made up.
-const MAX_BEHIND: Duration = Duration::from_secs(2);
 
 /// How long a switch waits for the new input's first picture before it is done without one.
 const SWITCH_PATIENCE: Duration = Duration::from_secs(2);
@@ -83,7 +79,7 @@ pub struct Ticker {
     /// Frames from one keyframe to the next.
     pub gop: u64,
     pub slate: gst::Buffer,
-    pub pipeline: Arc<Pipeline>,
+    pub encoders: Arc<Encoders>,
     pub desk: Desk,
     pub channel: Channel,
 }
@@ -97,10 +93,9 @@ impl Ticker {
         while !stop.is_cancelled() {
             show.ticker.wait_until(rate.time_of(index));
             show.tick(index);
-            let now = show.ticker.clock.now();
-            let asleep = now.since(rate.time_of(index)) > MAX_BEHIND;
-            show.owes_keyframe |= asleep;
-            index = if asleep { rate.index_at(now) + 1 } else { index + 1 };
+            let next = next_tick(rate, index, show.ticker.clock.now());
+            show.owes_keyframe |= next > index + 1;
+            index = next;
         }
     }
 
@@ -136,7 +131,7 @@ impl Show {
         self.settle_switch(wanted);
         let choice = self.choose(wanted);
         let keyframe = self.owes_keyframe || index.is_multiple_of(self.ticker.gop);
-        let taken = self.ticker.pipeline.push_picture(&self.last, time, keyframe);
+        let taken = self.ticker.encoders.push_picture(&self.last, time, keyframe);
         self.owes_keyframe = keyframe && !taken;
         let peaks = self.send_sound(time, index);
         self.note(choice, taken, peaks);
@@ -181,7 +176,7 @@ impl Show {
         if let Some(from) = first.checked_sub(sample_index(MediaTime::ZERO + self.ticker.latency)) {
             self.ticker.channel.feed.read_sound(from, &mut self.samples);
         }
-        self.ticker.pipeline.push_sound(first, &self.samples);
+        self.ticker.encoders.push_sound(first, &self.samples);
         let mut peaks = [0; CHANNELS];
         for frame in self.samples.chunks_exact(CHANNELS) {
             for (peak, sample) in peaks.iter_mut().zip(frame) {

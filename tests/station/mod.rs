@@ -16,6 +16,7 @@ use onaird::report::{Events, Report};
 use onaird::status::Status;
 use onaird::units::{BitRate, FrameRate};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub struct Station {
@@ -26,6 +27,7 @@ pub struct Station {
     pub commands: Commands,
     pub stop: CancellationToken,
     pub orders: Vec<Commands>,
+    pub program: JoinHandle<Result<(), program::Error>>,
 }
 
 fn program_config() -> config::Program {
@@ -46,12 +48,17 @@ fn program_config() -> config::Program {
 
 /// Starts a program with these inputs.
 pub fn start(inputs: &[(&str, InputKind)]) -> Station {
+    start_with(inputs, |config| program::Setup::new(config, "test box", None).unwrap())
+}
+
+/// Starts a program that is set up otherwise.
+pub fn start_with(inputs: &[(&str, InputKind)], setup: impl FnOnce(&config::Program) -> program::Setup) -> Station {
     gstreamer::init().unwrap();
     let config = program_config();
     let (clock, hub, stop) = (MediaClock::start(), Hub::new(), CancellationToken::new());
     let status = watch::Sender::new(Status { inputs: vec![Default::default(); inputs.len()], ..Status::default() });
     let events = Events::new(&status, clock.clone());
-    let setup = program::Setup::new(&config, "test box", None).unwrap();
+    let setup = setup(&config);
     let mut channels = Vec::new();
     let mut orders = Vec::new();
     for (index, (name, kind)) in inputs.iter().enumerate() {
@@ -72,8 +79,8 @@ pub fn start(inputs: &[(&str, InputKind)]) -> Station {
     let report = Report::new(&status, |status| &mut status.program);
     let currents =
         program::Currents { clock: clock.clone(), hub: hub.clone(), report, events: events.clone(), commands: receiver };
-    tokio::spawn(program::run(setup, channels, currents, stop.clone()));
-    Station { clock, events, hub, status, commands, stop, orders }
+    let program = tokio::spawn(program::run(setup, channels, currents, stop.clone()));
+    Station { clock, events, hub, status, commands, stop, orders, program }
 }
 
 impl Station {

@@ -1,0 +1,67 @@
+//! What the program is made of: encoders, format, slate, from the configuration and from what works here. Decided once, before
+//! anything runs; it starts nothing.
+
+use std::path::{Path, PathBuf};
+
+use gstreamer as gst;
+
+use crate::config;
+use crate::media::raw::RawFormat;
+use crate::program::encoder::{AudioRecipe, Recipe, Settings};
+use crate::program::pipeline::Plan;
+use crate::program::trial::{self, Trials};
+use crate::program::{Error, slate};
+use crate::report::Events;
+
+/// What the program is made of, decided before anything runs: inputs need its raw format.
+pub struct Setup {
+    pub(super) plan: Plan,
+    pub(super) config: config::Program,
+    device_name: String,
+    /// What a person should know of how it was decided.
+    pub(super) remark: Option<String>,
+    pub(super) state: Option<PathBuf>,
+}
+
+impl Setup {
+    /// Chooses the encoders, by trial where no verdict is known yet (seconds; afterwards milliseconds). If the one that the
+    /// configuration names does not work here, the box goes on air with one that does.
+    pub fn new(config: &config::Program, device_name: &str, state: Option<&Path>) -> Result<Self, Error> {
+        let mut trials = Trials::new(state);
+        let (recipe, remark) = match trials.choose(&config.encoder) {
+            Ok(recipe) => (recipe, None),
+            Err(fault) => (trials.choose("auto").map_err(Error::Pipeline)?, Some(fault)),
+        };
+        let audio_recipe = trial::choose_audio().map_err(Error::Pipeline)?;
+        let setup = Self::with_encoders(config, device_name, recipe, audio_recipe);
+        Ok(Self { remark, state: state.map(Path::to_path_buf), ..setup })
+    }
+
+    /// With these encoders, whatever the configuration says of them.
+    pub fn with_encoders(
+        config: &config::Program,
+        device_name: &str,
+        recipe: &'static Recipe,
+        audio_recipe: &'static AudioRecipe,
+    ) -> Self {
+        let config::Program { width, height, framerate, .. } = *config;
+        let format = RawFormat { width, height, framerate, pixels: recipe.pixels };
+        let settings = Settings { bitrate: config.video_bitrate, gop: framerate.frames_in(config.keyframe_interval) };
+        let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate };
+        Self { plan, config: config.clone(), device_name: device_name.into(), remark: None, state: None }
+    }
+
+    pub fn format(&self) -> RawFormat {
+        self.plan.format
+    }
+
+    pub(super) fn slate(&self, events: &Events) -> gst::Buffer {
+        let own = self.config.slate.as_ref().map(|path| slate::from_file(path, &self.plan.format));
+        match own {
+            Some(Ok(picture)) => return picture,
+            Some(Err(fault)) => events.add(fault),
+            None => {}
+        }
+        slate::built_in(&self.device_name, &self.plan.format)
+    }
+}
