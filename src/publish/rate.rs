@@ -8,6 +8,9 @@
 //! when the connection ends. [`RateControl::wish`] is the leg's vote for its status, `None` being none; while the leg suspects
 //! its connection to be dead, it should not vote, whatever this rule says. The conductor takes the lowest vote of all legs.
 //!
+//! A leg that holds itself back while it catches up must still send at 1.1 times the program's rate or more, or its queue
+//! counts as one that does not shrink. Where nothing was acknowledged for 3 s, there is no vote either.
+//!
 //! # What it does
 //!
 //! ```text
