@@ -36,9 +36,10 @@ test-vm: ## a virtual machine with a virtual HDMI card: the real unit and binary
 	$(CARGO) build --release --locked
 	tests/vm/test.sh
 
-bench: ## what the code costs on the live path
-	@tools/install-deps build run
+bench: ## what the code costs on the live path, and publishing beside other publishers
+	@tools/install-deps build run test
 	$(CARGO) bench --locked --bench live_path
+	$(CARGO) bench --locked --bench publish
 
 fmt: ## formats the sources
 	$(CARGO) fmt

@@ -44,7 +44,7 @@ pub fn publish(job: &Job) {
     match job.pace {
         Pace::Stamped => legs.feed_in_time(stamped),
         Pace::RealTime => legs.feed_in_time(|packet, _| packet),
-        Pace::Full | Pace::Batched => legs.feed_fast(&mut Control::connect(job.control)),
+        Pace::HandedOver | Pace::Full | Pace::Batched => legs.feed_fast(&mut Control::connect(job.control)),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::sink::Ports;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     Raw,
+    RawHandedOver,
     RawBatched,
     Onaird,
     Ffmpeg,
@@ -24,6 +25,8 @@ pub enum Pace {
     RealTime,
     /// In real time, with the time of publication in every packet.
     Stamped,
+    /// In real time, by another thread than the one that knows the time.
+    HandedOver,
     Full,
     /// At full speed, many tags in one write.
     Batched,
@@ -36,8 +39,13 @@ pub struct Job {
     pub control: u16,
 }
 
-const PACES: [(Pace, &str); 4] =
-    [(Pace::RealTime, "real-time"), (Pace::Stamped, "stamped"), (Pace::Full, "full"), (Pace::Batched, "batched")];
+const PACES: [(Pace, &str); 5] = [
+    (Pace::RealTime, "real-time"),
+    (Pace::Stamped, "stamped"),
+    (Pace::HandedOver, "handed-over"),
+    (Pace::Full, "full"),
+    (Pace::Batched, "batched"),
+];
 
 impl Job {
     pub fn parse(words: &[&str]) -> Self {
@@ -59,6 +67,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Self::Raw => "raw TCP, a write per tag",
+            Self::RawHandedOver => "raw TCP, from a second thread",
             Self::RawBatched => "raw TCP, 64 tags per write",
             Self::Onaird => "onaird",
             Self::Ffmpeg => "ffmpeg -c copy",
@@ -73,6 +82,7 @@ impl Peer {
         let urls: Vec<String> = (0..legs).map(|leg| format!("rtmp://127.0.0.1:{rtmp}/live/key-{leg}")).collect();
         match self {
             Self::Raw => job(pace, ports.raw).command("raw"),
+            Self::RawHandedOver => job(Pace::HandedOver, ports.raw).command("raw"),
             Self::RawBatched => job(Pace::Batched, ports.raw).command("raw"),
             Self::Onaird => job(pace, rtmp).command("onaird"),
             Self::Ffmpeg => ffmpeg(pace, &urls),

@@ -31,6 +31,12 @@ impl Running {
         Some(clock_gettime(clock).ok()?.into())
     }
 
+    /// Of these, what its first thread took.
+    pub fn first_thread_cpu(&self) -> Option<Duration> {
+        let text = std::fs::read_to_string(format!("/proc/{0}/task/{0}/schedstat", self.pid())).ok()?;
+        text.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    }
+
     /// How often its threads have gone to sleep of their own will.
     pub fn sleeps(&self) -> u64 {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).into_iter().flatten().flatten();

@@ -2,6 +2,8 @@
 
 use std::io::{self, IoSlice, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use crate::clip::{Clip, Tag};
 use crate::peer::{Job, Pace};
@@ -17,6 +19,7 @@ pub fn publish(job: &Job) {
     let result = match job.pace {
         Pace::Batched => batches(&clip, &mut streams),
         Pace::Full => tags(&clip, &mut streams, |_| {}),
+        Pace::HandedOver => handed_over(&clip, &mut streams),
         _ => {
             let start = time::now();
             tags(&clip, &mut streams, |due| time::pause_until(start + due))
@@ -39,6 +42,27 @@ fn tags(clip: &Clip, streams: &mut [TcpStream], wait: impl Fn(std::time::Duratio
         }
     }
     Ok(())
+}
+
+/// As from an encoder's thread to a network thread: what any publisher costs that does not write from within the encoder.
+fn handed_over(clip: &Clip, streams: &mut [TcpStream]) -> io::Result<()> {
+    let (sender, receiver) = sync_channel::<Tag>(BATCH);
+    thread::scope(|scope| {
+        let writer = scope.spawn(move || {
+            for tag in receiver {
+                streams.iter_mut().try_for_each(|stream| stream.write_all(&tag.body))?;
+            }
+            Ok(())
+        });
+        let start = time::now();
+        for (due, tag) in clip.endless() {
+            time::pause_until(start + due);
+            if sender.send(tag.clone()).is_err() {
+                break;
+            }
+        }
+        writer.join().expect("no panic in the writer")
+    })
 }
 
 fn batches(clip: &Clip, streams: &mut [TcpStream]) -> io::Result<()> {

@@ -10,6 +10,10 @@ use onaird::publish::wire::kind;
 
 const HANDSHAKE: usize = 1536;
 
+/// What we announce, as servers do: some publishers then use chunks of this size themselves, and would else send them of 128
+/// bytes each.
+const CHUNK: u32 = 60_000;
+
 /// A publisher that has been told to start.
 pub struct Accepted {
     /// May hold the first media already.
@@ -66,6 +70,7 @@ fn command(values: &[Value], stream: &mut TcpStream) -> io::Result<bool> {
         Some("connect") => {
             let properties = Value::Object(vec![("fmsVer".to_owned(), Value::string("FMS/3,0,1,123"))]);
             say(stream, 0, &result([properties, info("NetConnection.Connect.Success")]))?;
+            control(stream, kind::SET_CHUNK_SIZE, CHUNK)?;
         }
         Some("createStream") => say(stream, 0, &result([Value::Null, Value::Number(1.0)]))?,
         Some("publish") => {
@@ -88,8 +93,11 @@ fn say(stream: &mut TcpStream, message_stream: u32, values: &[Value]) -> io::Res
 }
 
 pub fn acknowledge(stream: &mut TcpStream, total: u64) -> io::Result<()> {
-    let header = Header { chunk_stream: 2, kind: kind::ACKNOWLEDGEMENT, stream: 0, time: 0 };
-    send(stream, header, &(total as u32).to_be_bytes())
+    control(stream, kind::ACKNOWLEDGEMENT, total as u32)
+}
+
+fn control(stream: &mut TcpStream, kind: u8, number: u32) -> io::Result<()> {
+    send(stream, Header { chunk_stream: 2, kind, stream: 0, time: 0 }, &number.to_be_bytes())
 }
 
 fn send(stream: &mut TcpStream, header: Header, body: &[u8]) -> io::Result<()> {

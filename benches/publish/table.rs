@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::peer::{Pace, Peer};
 use crate::process::{Running, on_cpu};
 use crate::sink::Sink;
-use crate::{rounds, time};
+use crate::time;
 
 /// For a publisher to begin.
 const LIMIT: Duration = Duration::from_secs(20);
+
+type Figure = fn(&Sample) -> f64;
 
 /// A publisher and its number of destinations.
 pub type Variant = (Peer, usize);
@@ -17,6 +19,8 @@ pub type Variant = (Peer, usize);
 #[derive(Clone, Copy)]
 pub struct Sample {
     pub cpu_s: f64,
+    /// Of these, what the first thread took; with ours that is the one which feeds the hub.
+    pub first_thread_s: f64,
     pub wall_s: f64,
     pub bytes: f64,
     pub sleeps: f64,
@@ -29,6 +33,7 @@ pub struct Experiment<'a> {
     pub begun: u64,
     pub rest: Duration,
     pub length: Duration,
+    pub rounds: usize,
     /// One for the publisher, another one for the receiver, if it matters.
     pub cpus: Option<[usize; 2]>,
 }
@@ -43,7 +48,7 @@ impl<'a> Experiment<'a> {
     pub fn run(&self) -> Results<'a> {
         let mut sink = Sink::start(self.cpus.map(|[_, receiver]| receiver));
         let mut samples = vec![vec![]; self.variants.len()];
-        for _ in 0..rounds() {
+        for _ in 0..self.rounds {
             for (variant, samples) in self.variants.iter().zip(&mut samples) {
                 samples.push(self.sample(*variant, &mut sink));
             }
@@ -66,6 +71,7 @@ impl<'a> Experiment<'a> {
         let after = moment(&mut publisher, sink)?;
         Some(Sample {
             cpu_s: after.cpu_s - before.cpu_s,
+            first_thread_s: after.first_thread_s - before.first_thread_s,
             wall_s: after.wall_s - before.wall_s,
             bytes: after.bytes - before.bytes,
             sleeps: after.sleeps - before.sleeps,
@@ -74,21 +80,36 @@ impl<'a> Experiment<'a> {
 }
 
 fn moment(publisher: &mut Running, sink: &mut Sink) -> Option<Sample> {
-    let (cpu, wall, bytes) = (publisher.cpu()?, time::now(), sink.control.bytes());
-    let sleeps = publisher.sleeps() as f64;
-    Some(Sample { cpu_s: cpu.as_secs_f64(), wall_s: wall.as_secs_f64(), bytes: bytes as f64, sleeps })
+    let (cpu_s, first_thread_s) = (publisher.cpu()?.as_secs_f64(), publisher.first_thread_cpu()?.as_secs_f64());
+    let (wall_s, bytes, sleeps) = (time::now().as_secs_f64(), sink.control.bytes() as f64, publisher.sleeps() as f64);
+    Some(Sample { cpu_s, first_thread_s, wall_s, bytes, sleeps })
 }
 
 impl Results<'_> {
     /// The median of a figure; `None` unless every round has worked.
-    pub fn figure(&self, variant: Variant, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
-        median(self.of(variant)?.iter().map(|sample| sample.as_ref().map(&figure)))
+    fn figure(&self, variant: Variant, figure: Figure) -> Option<f64> {
+        median(self.of(variant)?.iter().map(|sample| sample.as_ref().map(figure)))
     }
 
-    /// The median of the ratios of a figure to another variant's in the same round.
-    pub fn ratio(&self, variant: Variant, base: Variant, figure: impl Fn(&Sample) -> f64) -> Option<f64> {
+    /// The median of the ratios of a figure to another figure of another variant in the same round.
+    fn ratio(&self, variant: Variant, figure: Figure, (base, unit): (Variant, Figure)) -> Option<f64> {
         let pairs = self.of(variant)?.iter().zip(self.of(base)?);
-        median(pairs.map(|(sample, base)| Some(figure(sample.as_ref()?) / figure(base.as_ref()?))))
+        median(pairs.map(|(sample, base)| Some(figure(sample.as_ref()?) / unit(base.as_ref()?))))
+    }
+
+    /// A line for each variant: its cost, that in relation to `base` with as many legs, and one more figure.
+    pub fn print(&self, [cost, first_thread]: [Figure; 2], digits: usize, base: Peer, other: Figure) {
+        for variant @ (peer, legs) in self.variants.iter().copied() {
+            let line = |name: &str, figure: Figure, other: Option<f64>| {
+                let ratio = cell(self.ratio(variant, figure, ((base, legs), cost)), 2);
+                let (cost, other) = (cell(self.figure(variant, figure), digits), cell(other, 0));
+                println!("{name:<32} {legs:>4} {cost:>14} {ratio:>8} {other:>14}");
+            };
+            line(peer.name(), cost, self.figure(variant, other));
+            if peer == Peer::Onaird {
+                line("  without the hub's feeder", first_thread, None);
+            }
+        }
     }
 
     fn of(&self, variant: Variant) -> Option<&[Option<Sample>]> {
@@ -104,6 +125,6 @@ fn median(figures: impl Iterator<Item = Option<f64>>) -> Option<f64> {
 }
 
 /// A figure, or a dash where there is none.
-pub fn cell(figure: Option<f64>, digits: usize) -> String {
+fn cell(figure: Option<f64>, digits: usize) -> String {
     figure.map_or("-".to_owned(), |figure| format!("{figure:.digits$}"))
 }
