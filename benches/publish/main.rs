@@ -1,7 +1,7 @@
 //! What it costs to publish, beside raw TCP and other publishers, in one run that prints one table.
 //!
 //! Everything that is measured is a process of its own, ours too: this program starts itself again with a verb. The receiver
-//! is a process of its own as well and discards what it gets. CPU time and bytes are read at two moments of steady running, so
+//! is a process of its own as well and discards what it gets; in real time it acknowledges as servers do. CPU time and bytes are read at two moments of steady running, so
 //! that nobody's start-up counts. The machine need not be quiet: the runs of all peers alternate, and what counts are the
 //! ratios within a round.
 //!

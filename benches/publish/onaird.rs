@@ -4,14 +4,11 @@
 //! a few megabytes ahead of the slowest leg, as the receiver tells it; a leg that has lost a packet all the same, or its
 //! connection, ends the measurement.
 
-use std::time::Duration;
-
 use bytes::{BufMut, Bytes, BytesMut};
 use onaird::clock::MediaClock;
 use onaird::media::hub::Hub;
 use onaird::media::packet::Packet;
 use onaird::report::{Events, Report};
-use onaird::secret::Secret;
 use onaird::status::{self, Status};
 use onaird::{config, publish};
 use tokio::sync::watch;
@@ -38,6 +35,7 @@ struct Legs {
 /// Publishes until it is killed.
 pub fn publish(job: &Job) {
     gstreamer::init().expect("GStreamer");
+    // As the daemon's.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let _guard = runtime.enter();
     let legs = Legs::start(&job.ports);
@@ -53,11 +51,11 @@ impl Legs {
         let (hub, clock) = (Hub::new(), MediaClock::start());
         let sender = watch::Sender::new(Status { legs: vec![status::Leg::default(); ports.len()], ..Status::default() });
         let events = Events::new(&sender, clock.clone());
-        for (index, port) in ports.iter().enumerate() {
+        for (index, leg) in legs(ports).into_iter().enumerate() {
             let report = Report::new(&sender, move |status| &mut status.legs[index]);
             let stop = CancellationToken::new();
             let (hub, clock) = (hub.clone(), clock.clone());
-            tokio::spawn(publish::run(leg(index, *port), "bench".into(), hub, clock, report, events.clone(), stop));
+            tokio::spawn(publish::run(leg, "bench".into(), hub, clock, report, events.clone(), stop));
         }
         Self { hub, clock, clip: Clip::load(), status: sender.subscribe(), count: ports.len() }
     }
@@ -109,10 +107,16 @@ impl Legs {
     }
 }
 
-fn leg(index: usize, port: u16) -> config::Leg {
-    let url = config::OriginUrl { host: "127.0.0.1".into(), port, app: "live".into() };
-    let origins = vec![config::Origin { url, key: Secret::new(format!("key-{index}")) }];
-    config::Leg { name: format!("leg-{index}"), enabled: true, origins, backlog: Duration::from_secs(5) }
+fn legs(ports: &[u16]) -> Vec<config::Leg> {
+    let leg = |(index, port)| {
+        format!(
+            "[[leg]]\nname = \"leg-{index}\"\n[[leg.origin]]\nurl = \"rtmp://127.0.0.1:{port}/live\"\nstream_key = \"key-{index}\"\n"
+        )
+    };
+    let legs: String = ports.iter().enumerate().map(leg).collect();
+    let text = format!("version = 1\n[[input]]\nname = \"test\"\nkind = \"test\"\n{legs}");
+    let parsed = config::parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
+    parsed.config.legs
 }
 
 /// With its number and the present time at its beginning.

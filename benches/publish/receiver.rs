@@ -15,8 +15,7 @@ use socket2::SockRef;
 
 use crate::rtmp::{self, Accepted};
 use crate::sink::STAMP;
-#[allow(unused_imports, reason = "for the documentation")]
-use crate::{sink, time};
+use crate::time;
 
 /// At most so much is taken by one call: about what the kernel holds for one connection.
 const READ: usize = 4 << 20;
@@ -37,7 +36,7 @@ struct Tally {
 
 type Taker = fn(&mut TcpStream, &Arc<Tally>) -> io::Result<()>;
 
-/// Serves until it is killed. Its ports, in the order of [`sink::Ports`], are the one line that it prints.
+/// Serves until it is killed. Its ports, in the order of [`crate::sink::Ports`], are the one line that it prints.
 pub fn serve() {
     let tally = Arc::new(Tally {
         total: AtomicU64::new(0),

@@ -5,7 +5,6 @@ use std::net::TcpStream;
 
 use onaird::publish::amf0::{Value, decode, encode};
 use onaird::publish::chunk_reader::{ChunkReader, Message};
-use onaird::publish::chunk_writer::{ChunkWriter, Header};
 use onaird::publish::wire::kind;
 
 const HANDSHAKE: usize = 1536;
@@ -68,9 +67,9 @@ fn command(values: &[Value], stream: &mut TcpStream) -> io::Result<bool> {
     let result = |values: [Value; 2]| [vec![Value::string("_result"), transaction], values.into()].concat();
     match values.first().and_then(Value::as_str) {
         Some("connect") => {
+            control(stream, kind::SET_CHUNK_SIZE, CHUNK)?;
             let properties = Value::Object(vec![("fmsVer".to_owned(), Value::string("FMS/3,0,1,123"))]);
             say(stream, 0, &result([properties, info("NetConnection.Connect.Success")]))?;
-            control(stream, kind::SET_CHUNK_SIZE, CHUNK)?;
         }
         Some("createStream") => say(stream, 0, &result([Value::Null, Value::Number(1.0)]))?,
         Some("publish") => {
@@ -88,8 +87,8 @@ fn info(code: &str) -> Value {
     Value::Object(properties.map(|(name, value)| (name.to_owned(), Value::string(value))).into())
 }
 
-fn say(stream: &mut TcpStream, message_stream: u32, values: &[Value]) -> io::Result<()> {
-    send(stream, Header { chunk_stream: 3, kind: kind::COMMAND, stream: message_stream, time: 0 }, &encode(values))
+fn say(stream: &mut TcpStream, message_stream: u8, values: &[Value]) -> io::Result<()> {
+    send(stream, 3, kind::COMMAND, message_stream, &encode(values))
 }
 
 pub fn acknowledge(stream: &mut TcpStream, total: u64) -> io::Result<()> {
@@ -97,11 +96,13 @@ pub fn acknowledge(stream: &mut TcpStream, total: u64) -> io::Result<()> {
 }
 
 fn control(stream: &mut TcpStream, kind: u8, number: u32) -> io::Result<()> {
-    send(stream, Header { chunk_stream: 2, kind, stream: 0, time: 0 }, &number.to_be_bytes())
+    send(stream, 2, kind, 0, &number.to_be_bytes())
 }
 
-fn send(stream: &mut TcpStream, header: Header, body: &[u8]) -> io::Result<()> {
-    let mut bytes = Vec::new();
-    ChunkWriter::default().write(header, &[body], &mut bytes).map_err(io::Error::other)?;
+/// In one chunk: whatever is longer than the 128 bytes that both sides start with is said after [`CHUNK`] has been announced.
+fn send(stream: &mut TcpStream, chunk_stream: u8, kind: u8, message_stream: u8, body: &[u8]) -> io::Result<()> {
+    let length = (body.len() as u32).to_be_bytes();
+    let mut bytes = vec![chunk_stream, 0, 0, 0, length[1], length[2], length[3], kind, message_stream, 0, 0, 0];
+    bytes.extend(body);
     stream.write_all(&bytes)
 }
