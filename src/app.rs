@@ -25,7 +25,7 @@ use crate::media::raw::Feed;
 use crate::program::ticker::Channel;
 use crate::report::{Events, Report};
 use crate::status::{self, Status};
-use crate::tasks::Tasks;
+use crate::tasks::{self, Tasks};
 use crate::{archive, capture, conductor, identity, notify, program, publish};
 
 /// How long the program may take to stop, then legs and archive: together less than the 3 s that a stop may take.
@@ -119,7 +119,7 @@ impl House {
 
     fn open_rooms(&mut self) -> anyhow::Result<()> {
         let door = Door::open(&self.places.socket)?;
-        let rates = self.open_publish();
+        let rates = self.open_publish()?;
         self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
         let (channels, mut rooms) = self.open_capture(&setup);
@@ -169,7 +169,8 @@ impl House {
     }
 
     /// One task per leg; the way to tell them what the program makes.
-    fn open_publish(&mut self) -> watch::Sender<Rates> {
+    fn open_publish(&mut self) -> anyhow::Result<watch::Sender<Rates>> {
+        let lane = tasks::lane("legs").context("starting the thread of the legs")?;
         let name = self.config.device.name.clone();
         let (rates, told) = watch::channel(conductor::rates(&self.config.program, &status::Program::default()));
         let room = publish::Room::new(publish::Currents {
@@ -184,9 +185,10 @@ impl House {
         for (index, leg) in self.config.legs.clone().into_iter().enumerate() {
             let report = Report::new(&self.status, move |status| &mut status.legs[index]);
             let name = format!("leg {}", leg.name);
-            self.tasks.spawn(name, endless(publish::run(leg, room.clone(), report, self.stop_sinks.clone())));
+            let task = endless(publish::run(leg, room.clone(), report, self.stop_sinks.clone()));
+            self.tasks.spawn_on(&lane, name, task);
         }
-        rates
+        Ok(rates)
     }
 
     fn open_archive(&mut self) {

@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::{Id, JoinSet};
 
 #[derive(Default)]
@@ -22,12 +24,33 @@ pub struct Ended {
     pub result: anyhow::Result<()>,
 }
 
+/// A thread with a runtime of its own, for tasks that wake each other often: they then share one thread's wake-ups, and no
+/// other thread is woken to steal them. It lives as long as the process.
+pub fn lane(name: &str) -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new().name(name.into()).spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
+}
+
 impl Tasks {
     pub fn spawn<E>(&mut self, name: impl Into<String>, task: impl Future<Output = Result<(), E>> + Send + 'static)
     where
         E: Into<anyhow::Error> + Send + 'static,
     {
-        let handle = self.set.spawn(async move { task.await.map_err(Into::into) });
+        self.spawn_on(&Handle::current(), name, task);
+    }
+
+    /// The same, on another runtime: see [`lane`].
+    pub fn spawn_on<E>(
+        &mut self,
+        lane: &Handle,
+        name: impl Into<String>,
+        task: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) where
+        E: Into<anyhow::Error> + Send + 'static,
+    {
+        let handle = self.set.spawn_on(async move { task.await.map_err(Into::into) }, lane);
         self.names.insert(handle.id(), name.into());
     }
 
@@ -54,6 +77,16 @@ impl Tasks {
 mod tests {
     use super::*;
     use std::convert::Infallible;
+
+    #[tokio::test]
+    async fn a_lane_is_a_thread_of_its_own() {
+        let (lane, mut tasks) = (lane("beside").unwrap(), Tasks::default());
+        tasks.spawn_on(&lane, "named", async {
+            anyhow::ensure!(std::thread::current().name() == Some("beside"));
+            Ok::<(), anyhow::Error>(())
+        });
+        assert!(tasks.next_end().await.unwrap().result.is_ok());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_end_has_a_name_and_the_late_ones_too() {

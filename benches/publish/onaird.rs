@@ -6,11 +6,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use onaird::clock::MediaClock;
+use onaird::control::Rates;
 use onaird::media::hub::Hub;
 use onaird::media::packet::Packet;
+use onaird::publish::{self, Currents, Room};
 use onaird::report::{Events, Report};
 use onaird::status::{self, Status};
-use onaird::{config, publish};
+use onaird::units::BitRate;
+use onaird::{config, tasks};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -35,9 +38,6 @@ struct Legs {
 /// Publishes until it is killed.
 pub fn publish(job: &Job) {
     gstreamer::init().expect("GStreamer");
-    // As the daemon's.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let _guard = runtime.enter();
     let legs = Legs::start(&job.ports);
     match job.pace {
         Pace::Stamped => legs.feed_in_time(stamped),
@@ -51,11 +51,22 @@ impl Legs {
         let (hub, clock) = (Hub::new(), MediaClock::start());
         let sender = watch::Sender::new(Status { legs: vec![status::Leg::default(); ports.len()], ..Status::default() });
         let events = Events::new(&sender, clock.clone());
+        let lane = tasks::lane("legs").expect("a thread");
+        let rate = BitRate::from_bps(6_000_000);
+        let rates = watch::Sender::new(Rates { video: rate, audio: rate, floor: rate, ceiling: rate });
+        let room = Room::new(Currents {
+            device: "bench".into(),
+            started_at: None,
+            seed: 0,
+            hub: hub.clone(),
+            clock: clock.clone(),
+            events,
+            rates: rates.subscribe(),
+        });
         for (index, leg) in legs(ports).into_iter().enumerate() {
             let report = Report::new(&sender, move |status| &mut status.legs[index]);
             let stop = CancellationToken::new();
-            let (hub, clock) = (hub.clone(), clock.clone());
-            tokio::spawn(publish::run(leg, "bench".into(), hub, clock, report, events.clone(), stop));
+            lane.spawn(publish::run(leg, room.clone(), report, stop));
         }
         Self { hub, clock, clip: Clip::load(), status: sender.subscribe(), count: ports.len() }
     }

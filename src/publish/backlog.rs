@@ -7,15 +7,10 @@
 
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Keep,
-    SkipToKeyframe,
-}
-
-/// `lag`: from the oldest packet that waits to the newest; `keyframes_ahead`: of those that wait after the oldest.
-pub fn verdict(lag: Duration, limit: Duration, keyframes_ahead: u64) -> Verdict {
-    if lag > limit && keyframes_ahead > 0 { Verdict::SkipToKeyframe } else { Verdict::Keep }
+/// How many GOPs to leave out, whole or begun, by going on at the newest keyframe; 0: go on in order. `lag`: from the oldest packet
+/// that waits to the newest; `keyframes_ahead`: of those that wait after the oldest, asked for only if it matters.
+pub fn gops_to_skip(lag: Duration, limit: Duration, keyframes_ahead: impl FnOnce() -> u64) -> u64 {
+    if lag > limit { keyframes_ahead() } else { 0 }
 }
 
 #[cfg(test)]
@@ -25,16 +20,9 @@ mod tests {
     #[test]
     fn skips_only_beyond_the_limit_and_only_to_a_keyframe_that_exists() {
         let limit = Duration::from_secs(5);
-        let table = [
-            (0, 0, Verdict::Keep),
-            (4999, 3, Verdict::Keep),
-            (5000, 3, Verdict::Keep),
-            (5001, 1, Verdict::SkipToKeyframe),
-            (5001, 0, Verdict::Keep),
-            (60_000, 9, Verdict::SkipToKeyframe),
-        ];
+        let table = [(0, 0, 0), (4999, 3, 0), (5000, 3, 0), (5001, 1, 1), (5001, 0, 0), (60_000, 9, 9)];
         for (lag, keyframes, wanted) in table {
-            assert_eq!(verdict(Duration::from_millis(lag), limit, keyframes), wanted, "{lag} ms, {keyframes} keyframes");
+            assert_eq!(gops_to_skip(Duration::from_millis(lag), limit, || keyframes), wanted, "{lag} ms, {keyframes} keyframes");
         }
     }
 }

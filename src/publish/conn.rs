@@ -30,7 +30,7 @@ const MAX_READS: usize = 8;
 const MAX_HOPS: u32 = 3;
 
 /// Pieces that one system call is given.
-const SLICES: usize = 64;
+const SLICES: usize = 256;
 
 pub struct Conn {
     stream: TcpStream,

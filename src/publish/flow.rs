@@ -17,7 +17,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::acks::Acks;
-use super::backlog::{self, Verdict::SkipToKeyframe};
+use super::backlog;
 use super::conn::Conn;
 use super::detect::{Detector, Verdict};
 use super::dial::STEP_LIMIT;
@@ -34,8 +34,13 @@ use crate::media::hub::{Hub, Item, Reader, Sequence};
 use crate::media::packet::{Format, Packet, Track};
 use crate::units::MediaTime;
 
-/// Bytes that go into one write if more than one packet waits.
+/// Bytes that go into one write if more than one packet waits: at first, and while the socket takes all of them at once.
+/// What is in a batch cannot be dropped any more, so it is small as long as the path is not known to be wide.
 const BATCH: usize = 64 << 10;
+const MAX_BATCH: usize = 512 << 10;
+
+/// Batches in a row, before others get their turn.
+const MAX_PUMPS: usize = 4;
 
 /// Media that an origin must have taken before the connection before it is left …
 const PROOF_BYTES: u64 = 64 << 10;
@@ -71,6 +76,8 @@ pub struct Flow {
     format: Option<Arc<Format>>,
     /// Time of the first packet that is not yet in the kernel.
     oldest: Option<MediaTime>,
+    /// Size of the next batch.
+    batch: usize,
     /// A packet that was taken from the hub before its time.
     early: Option<Arc<Packet>>,
     /// Where the origin wants us instead.
@@ -109,6 +116,7 @@ impl Flow {
             ledger: Ledger::default(),
             format: None,
             oldest: None,
+            batch: BATCH,
             early: None,
             redirect: None,
             sent_bytes: 0,
@@ -276,12 +284,20 @@ impl Flow {
 
     /// Packets into the session and bytes into the socket, as far as both go.
     fn pump(&mut self) -> Result<More, PublishError> {
-        let more = if self.accepted.is_some() { self.fill()? } else { More::Nothing };
-        self.sent_bytes += self.conn.write(&mut self.session)?;
-        if !self.conn.is_blocked(&self.session) {
+        for _ in 0..MAX_PUMPS {
+            let more = if self.accepted.is_some() { self.fill()? } else { More::Nothing };
+            self.sent_bytes += self.conn.write(&mut self.session)?;
+            if self.conn.is_blocked(&self.session) {
+                self.batch = BATCH;
+                return Ok(more);
+            }
             self.oldest = None;
+            if !matches!(more, More::Now) {
+                return Ok(more);
+            }
+            self.batch = MAX_BATCH.min(2 * self.batch);
         }
-        Ok(more)
+        Ok(More::Now)
     }
 
     /// Takes packets from the hub, once everything before them is in the kernel.
@@ -289,10 +305,10 @@ impl Flow {
         if self.conn.is_blocked(&self.session) {
             return Ok(More::Now);
         }
-        let now = self.clock.now();
-        self.pace.advance(self.reader.lag(), now);
-        self.keep_up();
-        while self.session.pending_len() < BATCH {
+        let (now, lag) = (self.clock.now(), self.reader.lag());
+        self.pace.advance(lag, now);
+        self.keep_up(lag);
+        while self.session.pending_len() < self.batch {
             let packet = match self.early.take() {
                 Some(packet) => packet,
                 None => match self.reader.try_next() {
@@ -313,12 +329,12 @@ impl Flow {
         Ok(More::Now)
     }
 
-    fn keep_up(&mut self) {
-        let ahead = self.reader.keyframes_ahead();
+    fn keep_up(&mut self, lag: Duration) {
         let limit = self.pace.backlog(self.terms.backlog);
-        if backlog::verdict(self.reader.lag(), limit, ahead) == SkipToKeyframe && self.reader.skip_to_newest_keyframe() > 0 {
+        let gops = backlog::gops_to_skip(lag, limit, || self.reader.keyframes_ahead());
+        if gops > 0 && self.reader.skip_to_newest_keyframe() > 0 {
             self.early = None;
-            self.dropped_gops += ahead;
+            self.dropped_gops += gops;
         }
     }
 
