@@ -18,11 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, MediaClock};
 use crate::conductor::Room;
 use crate::config::Config;
-use crate::console::socket::Door;
+use crate::console::socket::{Door, Orders};
 use crate::control::{Commands, PENDING, Rates, Request};
 use crate::media::hub::Hub;
 use crate::media::raw::Feed;
 use crate::program::ticker::Channel;
+use crate::publish::probe::{self, Preflight};
 use crate::report::{Events, Report};
 use crate::status::{self, Status};
 use crate::tasks::{self, Tasks};
@@ -123,10 +124,10 @@ impl House {
         self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
         let (channels, mut rooms) = self.open_capture(&setup);
-        let program = self.open_program(setup, channels);
-        rooms.insert(Room::Program, program.clone());
+        let orders = Orders { program: self.open_program(setup, channels), preflight: self.open_preflight() };
+        rooms.insert(Room::Program, orders.program.clone());
         let status = &self.status;
-        self.tasks.spawn("console", door.serve(status.subscribe(), program));
+        self.tasks.spawn("console", door.serve(status.subscribe(), orders));
         let (clock, events) = (self.clock.clone(), self.events.clone());
         self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), clock, events, rooms, rates));
         self.tasks.spawn("notify", notify::run(status.subscribe()));
@@ -189,6 +190,14 @@ impl House {
             self.tasks.spawn_on(&lane, name, task);
         }
         Ok(rates)
+    }
+
+    fn open_preflight(&mut self) -> Commands {
+        let (sender, requests) = mpsc::channel(PENDING);
+        let preflight = Preflight::new(&self.config, self.clock.clone());
+        let task = probe::serve(preflight, self.status.subscribe(), requests, self.stop_sinks.clone());
+        self.tasks.spawn("preflight", endless(task));
+        sender
     }
 
     fn open_archive(&mut self) {

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::clock::MediaClock;
 use crate::config::store;
 use crate::console::client::{self, Answer};
 use crate::program::trial::Trials;
+use crate::publish::preflight::Running;
+use crate::publish::probe::Preflight;
 use crate::{app, capture, demo, program};
 
 /// EX_CONFIG of sysexits.h: systemd must not try again.
@@ -39,14 +42,33 @@ pub fn run(config: PathBuf, socket: PathBuf) -> ExitCode {
     report(with_runtime(|| app::run(loaded.config, app::Places { socket, state }, loaded.reports)))
 }
 
-pub fn check(config: PathBuf) -> ExitCode {
-    let faults = store::check(&config).map_or_else(|faults| faults, |checked| checked.warnings);
+pub fn check(config: &Path) -> ExitCode {
+    let faults = store::check(config).map_or_else(|faults| faults, |checked| checked.warnings);
     faults.iter().for_each(|fault| println!("{fault}"));
     if faults.is_empty() {
         println!("{}: no faults", config.display());
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE
+}
+
+/// The file, then the network as far as the file can be used.
+pub fn check_network(path: &Path, socket: &Path) -> ExitCode {
+    let verdict = check(path);
+    let Ok(checked) = store::check(path) else { return verdict };
+    // A daemon that runs here may be publishing with the very keys that are to be checked.
+    let legs = client::ask(socket, "status").ok().and_then(|answer| answer.status).map_or(vec![], |status| status.legs);
+    let mut good = verdict == ExitCode::SUCCESS;
+    let checking = with_runtime(async || {
+        let preflight = Preflight::new(&checked.config, MediaClock::start());
+        let running = || Running { legs: legs.clone(), same: false };
+        good &= preflight.run(&running, |line| println!("{line}")).await;
+        Ok(())
+    });
+    match report(checking) {
+        ExitCode::SUCCESS if good => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
 }
 
 pub fn status(socket: &Path, json: bool, watch: bool) -> ExitCode {

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::units::BitRate;
 
-/// An order to the program or to the inputs.
+/// An order to the program, to the inputs or to the legs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Show this input from the next frame on.
@@ -19,6 +19,8 @@ pub enum Command {
     Roll { input: String },
     /// Stop playing this input and make it ready at its first picture; devices take no notice.
     Cue { input: String },
+    /// Check every origin of every leg, without disturbing what runs; the reply is the report, line by line.
+    Preflight,
 }
 
 /// What the program makes now, and between what its video bit rate may lie: what the legs must know to vote for one.

@@ -31,6 +31,9 @@ enum Verb {
     Check {
         #[arg(long, default_value = store::USER)]
         config: PathBuf,
+        /// Then every origin, step by step (dns, tcp, tls, rtmp, publish), and the uplink.
+        #[arg(long)]
+        network: bool,
     },
     /// The running daemon's state.
     Status {
@@ -73,7 +76,8 @@ fn main() -> ExitCode {
     let socket = arguments.socket;
     match arguments.command {
         Verb::Run { config } => commands::run(config, socket),
-        Verb::Check { config } => commands::check(config),
+        Verb::Check { config, network: false } => commands::check(&config),
+        Verb::Check { config, network: true } => commands::check_network(&config, &socket),
         Verb::Status { json, watch } => commands::status(&socket, json, watch),
         Verb::Ctl { command } => commands::ctl(&socket, &command.join(" ")),
         Verb::Devices => commands::devices(),

@@ -168,6 +168,8 @@ fn rules_are_pure() {
         "publish::outbox",
         "publish::failover",
         "publish::backlog",
+        "publish::preflight",
+        "publish::filler",
         "publish::chunk_reader",
         "publish::chunk_writer",
         "publish::amf0",

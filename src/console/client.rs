@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::console::command;
 use crate::status::Status;
 
-/// How long the daemon may take to answer.
+/// How long the daemon may take to hear the question.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// One JSON line on the socket.
@@ -25,7 +26,7 @@ pub struct Answer {
 /// Asks the daemon that listens on `socket`.
 pub fn ask(socket: &Path, line: &str) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(command::limit(line)))?;
     stream.set_write_timeout(Some(LIMIT))?;
     stream.write_all(format!("{}\n", line.replace('\n', " ")).as_bytes())?;
     let mut answer = String::new();

@@ -1,5 +1,7 @@
 //! One table of commands: their words, what they take, what they mean. Pure.
 
+use std::time::Duration;
+
 use crate::control::Command;
 use crate::units::BitRate;
 
@@ -12,18 +14,37 @@ pub enum Line {
     Order(Command),
 }
 
+/// How long an answer usually takes at most; and one that the network has a part in.
+const SOON: Duration = Duration::from_secs(5);
+const LATE: Duration = Duration::from_secs(120);
+
 struct Entry {
     word: &'static str,
     argument: &'static str,
     help: &'static str,
     read: fn(&str) -> Result<Line, String>,
+    limit: Duration,
+}
+
+impl Entry {
+    const fn new(word: &'static str, argument: &'static str, help: &'static str, read: fn(&str) -> Result<Line, String>) -> Self {
+        Self { word, argument, help, read, limit: SOON }
+    }
+
+    const fn late(self) -> Self {
+        Self { limit: LATE, ..self }
+    }
 }
 
 const TABLE: &[Entry] = &[
-    Entry { word: "help", argument: "", help: "this list", read: |_| Ok(Line::Help) },
-    Entry { word: "status", argument: "", help: "everything about the running daemon", read: |_| Ok(Line::Status) },
-    Entry { word: "switch", argument: "INPUT", help: "put this input on air, at a frame boundary", read: read_switch },
-    Entry { word: "bitrate", argument: "RATE", help: "change the video bit rate, such as 4M or 800k", read: read_bitrate },
+    Entry::new("help", "", "this list", |_| Ok(Line::Help)),
+    Entry::new("status", "", "everything about the running daemon", |_| Ok(Line::Status)),
+    Entry::new("switch", "INPUT", "put this input on air, at a frame boundary", read_switch),
+    Entry::new("bitrate", "RATE", "change the video bit rate, such as 4M or 800k", read_bitrate),
+    Entry::new("preflight", "", "check every origin, step by step; a running stream is not disturbed", |_| {
+        Ok(Line::Order(Command::Preflight))
+    })
+    .late(),
 ];
 
 /// Reads one line.
@@ -39,6 +60,12 @@ pub fn parse(line: &str) -> Result<Line, String> {
         (wanted, "") => Err(format!("`{}` needs {wanted}: {}", entry.word, entry.help)),
         _ => (entry.read)(argument),
     }
+}
+
+/// How long whoever types this line should wait for the answer.
+pub fn limit(line: &str) -> Duration {
+    let word = line.split_whitespace().next().unwrap_or_default();
+    TABLE.iter().find(|entry| entry.word == word).map_or(SOON, |entry| entry.limit)
 }
 
 /// The table for people.
@@ -71,6 +98,8 @@ mod tests {
         assert_eq!(parse(" switch  promo \n"), Ok(Line::Order(Command::Switch { input: "promo".into() })));
         assert_eq!(parse("bitrate 2.04M"), Ok(Line::Order(Command::Bitrate(BitRate::from_bps(2_000_000)))));
         assert_eq!(parse("status"), Ok(Line::Status));
+        assert_eq!(parse("preflight"), Ok(Line::Order(Command::Preflight)));
+        assert!(limit(" preflight ") > limit("status") && limit("status") == limit("what"));
         assert!(parse("switch").unwrap_err().contains("needs INPUT"));
         assert!(parse("status now").unwrap_err().contains("takes nothing"));
         assert!(parse("swich x").unwrap_err().contains("help"));

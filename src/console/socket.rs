@@ -61,10 +61,10 @@ impl Door {
         Ok(Self { listener, path: path.into() })
     }
 
-    /// Serves for ever. Orders go to `program`.
-    pub async fn serve(self, status: watch::Receiver<Status>, program: Commands) -> Result<(), Error> {
+    /// Serves for ever.
+    pub async fn serve(self, status: watch::Receiver<Status>, orders: Orders) -> Result<(), Error> {
         let places = Arc::new(Semaphore::new(VISITORS));
-        let desk = Desk { status, program };
+        let desk = Desk { status, orders };
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
             match self.listener.accept().await {
@@ -91,10 +91,17 @@ impl Drop for Door {
     }
 }
 
+/// Where orders go.
+#[derive(Clone)]
+pub struct Orders {
+    pub program: Commands,
+    pub preflight: Commands,
+}
+
 #[derive(Clone)]
 struct Desk {
     status: watch::Receiver<Status>,
-    program: Commands,
+    orders: Orders,
 }
 
 impl Desk {
@@ -131,7 +138,8 @@ impl Desk {
     async fn order(&self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         let gone = || "the daemon is stopping".to_string();
-        self.program.send(Request { command, reply }).await.map_err(|_| gone())?;
+        let room = if command == Command::Preflight { &self.orders.preflight } else { &self.orders.program };
+        room.send(Request { command, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 }
@@ -156,7 +164,7 @@ mod tests {
         let (program, mut orders) = mpsc::channel::<Request>(1);
         let (status, watched) = watch::channel(Status::default());
         status.send_modify(|status| status.on_air = true);
-        let serving = tokio::spawn(Door::open(&path).unwrap().serve(watched, program));
+        let serving = tokio::spawn(Door::open(&path).unwrap().serve(watched, Orders { preflight: program.clone(), program }));
         tokio::spawn(async move {
             while let Some(request) = orders.recv().await {
                 let _ = request.reply.send(Err(format!("{:?} refused", request.command)));

@@ -194,6 +194,7 @@ impl Room {
             Command::Bitrate(bitrate) => self.set_limit(bitrate),
             Command::AgreedBitrate(bitrate) => self.follow(bitrate),
             Command::Roll { .. } | Command::Cue { .. } => Err("the inputs do this, not the program".into()),
+            Command::Preflight => Err("the legs do this, not the program".into()),
         };
         let _ = request.reply.send(reply);
     }

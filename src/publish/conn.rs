@@ -12,12 +12,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::auth::Login;
-use super::dial::{Route, STEP_LIMIT};
+use super::dial::{Door, Route, STEP_LIMIT};
 use super::health::SocketTruth;
 use super::refusal::Refusal;
 use super::session::{Event, Session, Step, Target};
 use super::tls::Tls;
-use super::{Currents, PublishError, redirect, tcp_info};
+use super::{PublishError, redirect, tcp_info};
 use crate::config::OriginUrl;
 
 /// Read at once, at most; a publisher receives little.
@@ -38,12 +38,14 @@ pub struct Conn {
 }
 
 /// A connection on which the origin is ready for "publish": logged in if it asks for that, at another place if it sends us there.
-pub async fn open(route: &mut Route, currents: &Currents) -> Result<(Conn, Session), PublishError> {
+/// `device` and `started_at` stand in the stream's metadata.
+pub async fn open(route: &mut Route, device: &str, started_at: Option<&str>) -> Result<(Conn, Session), PublishError> {
     let login = route.origin.login.as_ref();
     let mut login = login.map(|login| Login::new(login.user.clone(), login.password.clone()));
     let (mut authorization, mut hops) = (None, 0);
     loop {
-        let refusal = match open_once(route, currents, authorization.take()).await {
+        let target = target(route, device, started_at, authorization.take());
+        let refusal = match open_once(&mut route.door, target).await {
             Err(PublishError::Refused(refusal)) => refusal,
             other => return other,
         };
@@ -63,21 +65,22 @@ fn named(route: &Route, refusal: &Refusal) -> Option<OriginUrl> {
     OriginUrl::parse(&redirect::resolve(&route.url.to_string(), refusal.redirect.as_deref()?))
 }
 
-async fn open_once(
-    route: &mut Route,
-    currents: &Currents,
-    authorization: Option<String>,
-) -> Result<(Conn, Session), PublishError> {
-    let mut conn = Conn::connect(route).await?;
-    let mut session = Session::new(Target {
+/// What a session to this origin says.
+pub fn target(route: &Route, device: &str, started_at: Option<&str>, authorization: Option<String>) -> Target {
+    Target {
         app: route.url.app.clone(),
         url: route.url.to_string(),
         key: route.origin.key.clone(),
-        device: currents.device.clone(),
-        started_at: currents.started_at.clone(),
+        device: device.to_owned(),
+        started_at: started_at.map(str::to_owned),
         authorization,
-    })?;
-    while session.step() != Step::Ready {
+    }
+}
+
+async fn open_once(door: &mut Door, target: Target) -> Result<(Conn, Session), PublishError> {
+    let mut conn = Conn::connect(door).await?;
+    let mut session = Session::new(target)?;
+    while session.step() < Step::Ready {
         conn.pass(&mut session).await?;
     }
     Ok((conn, session))
@@ -85,19 +88,19 @@ async fn open_once(
 
 impl Conn {
     /// Name, TCP, TLS.
-    async fn connect(route: &mut Route) -> Result<Self, PublishError> {
-        let addresses = route.resolve().await?;
-        let stream = route.connect(addresses).await?;
-        Self::secured(stream, route).await
+    pub async fn connect(door: &mut Door) -> Result<Self, PublishError> {
+        let addresses = door.resolve().await?;
+        let stream = door.connect(addresses).await?;
+        Self::secured(stream, door).await
     }
 
-    /// TLS if the URL asks for it.
-    pub async fn secured(stream: TcpStream, route: &mut Route) -> Result<Self, PublishError> {
-        if !route.url.secure {
+    /// TLS if the place asks for it.
+    pub async fn secured(stream: TcpStream, door: &mut Door) -> Result<Self, PublishError> {
+        if !door.secure {
             return Ok(Self { stream, tls: None });
         }
-        let trust = route.trust().await?;
-        match timeout(STEP_LIMIT, Tls::connect(&stream, &route.url.host, trust)).await {
+        let trust = door.trust().await?;
+        match timeout(STEP_LIMIT, Tls::connect(&stream, &door.host, trust)).await {
             Ok(tls) => Ok(Self { stream, tls: Some(Box::new(tls?)) }),
             Err(_) => Err(PublishError::SilentTls { limit: STEP_LIMIT }),
         }
@@ -140,11 +143,7 @@ impl Conn {
     pub fn read(&mut self, session: &mut Session) -> Result<(), PublishError> {
         let mut buffer = [0; READ];
         for _ in 0..MAX_READS {
-            let count = match &mut self.tls {
-                Some(tls) => tls.read(&self.stream, &mut buffer),
-                None => self.stream.try_read(&mut buffer).map_err(PublishError::Broken),
-            };
-            match count {
+            match self.try_read(&mut buffer) {
                 Ok(0) => return Err(PublishError::Closed { step: session.step() }),
                 Ok(count) => session.receive(&buffer[..count])?,
                 Err(PublishError::Broken(error)) if error.kind() == ErrorKind::WouldBlock => break,
@@ -163,11 +162,7 @@ impl Conn {
         while session.has_pending() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = session.pending_slices(&mut slices);
-            let written = match &mut self.tls {
-                Some(tls) => tls.write(&self.stream, &slices[..filled]),
-                None => self.stream.try_write_vectored(&slices[..filled]),
-            };
-            match written {
+            match self.try_write(&slices[..filled]) {
                 Ok(0) => break,
                 Ok(count) => {
                     session.sent(count);
@@ -180,8 +175,45 @@ impl Conn {
         Ok(total)
     }
 
+    fn try_read(&mut self, buffer: &mut [u8]) -> Result<usize, PublishError> {
+        match &mut self.tls {
+            Some(tls) => tls.read(&self.stream, buffer),
+            None => Ok(self.stream.try_read(buffer)?),
+        }
+    }
+
+    fn try_write(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
+        match &mut self.tls {
+            Some(tls) => tls.write(&self.stream, slices),
+            None => self.stream.try_write_vectored(slices),
+        }
+    }
+
+    /// Bytes of another protocol than a session's: waits for some, 0 at the end. The caller sets the limit.
+    pub async fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, PublishError> {
+        loop {
+            match self.try_read(buffer) {
+                Err(PublishError::Broken(error)) if error.kind() == ErrorKind::WouldBlock => self.stream.readable().await?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Writes all of these bytes. The caller sets the limit.
+    pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), PublishError> {
+        while !bytes.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.has_pending()) {
+            match self.try_write(&[IoSlice::new(bytes)]) {
+                Ok(count) if count > 0 => bytes = &bytes[count..],
+                Ok(_) => self.stream.writable().await?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.stream.writable().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes all that is pending; the caller sets the limit.
-    async fn write_all(&mut self, session: &mut Session) -> Result<(), PublishError> {
+    pub async fn write_all(&mut self, session: &mut Session) -> Result<(), PublishError> {
         self.write(session)?;
         while self.is_blocked(session) {
             self.stream.writable().await?;
@@ -211,7 +243,7 @@ impl Conn {
 
     /// Ends our side and reads until the origin has ended its own: closing with bytes unread would send a reset, which may
     /// overtake the last bytes written.
-    async fn finish(&mut self) -> io::Result<()> {
+    pub async fn finish(&mut self) -> io::Result<()> {
         if let Some(tls) = &mut self.tls {
             tls.end();
             tls.flush(&self.stream)?;

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,33 +35,24 @@ const UNSENT_LIMIT: u32 = 64 << 10;
 /// the next segment, and would end a path that is slow but moves.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The way to one origin, and what was learnt on it.
+/// A place in the network, and what was learnt on the way to it.
 #[derive(Clone)]
-pub struct Route {
-    pub url: OriginUrl,
+pub struct Door {
+    pub secure: bool,
+    pub host: String,
+    pub port: u16,
+    /// Authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Network interface that connections are bound to.
     pub interface: Option<String>,
-    pub origin: Origin,
     /// Kept between connections, so that TLS sessions are resumed.
-    pub trust: Option<Arc<ClientConfig>>,
-    pub last_good: Option<SocketAddr>,
+    trust: Option<Arc<ClientConfig>>,
+    last_good: Option<SocketAddr>,
 }
 
-impl Route {
-    pub fn new(origin: &Origin, interface: Option<String>) -> Self {
-        Self { url: origin.url.clone(), interface, origin: origin.clone(), trust: None, last_good: None }
-    }
-
-    /// The same, to the place that the origin itself has named.
-    pub fn redirected(&self, url: OriginUrl) -> Self {
-        Self { url, last_good: None, ..self.clone() }
-    }
-
-    /// Takes over what an attempt has learnt, wherever it was sent.
-    pub fn learn(&mut self, other: Self) {
-        self.trust = other.trust;
-        if self.url == other.url {
-            self.last_good = other.last_good;
-        }
+impl Door {
+    pub fn new(secure: bool, host: &str, port: u16, ca_file: Option<PathBuf>, interface: Option<String>) -> Self {
+        Self { secure, host: host.to_owned(), port, ca_file, interface, trust: None, last_good: None }
     }
 
     /// What TLS trusts; read once.
@@ -68,7 +60,7 @@ impl Route {
         if let Some(trust) = &self.trust {
             return Ok(trust.clone());
         }
-        let ca_file = self.origin.ca_file.clone();
+        let ca_file = self.ca_file.clone();
         let read = tokio::task::spawn_blocking(move || tls::trust(ca_file.as_deref())).await;
         let trust = read.map_err(|error| PublishError::Trust(error.to_string()))?.map_err(PublishError::Trust)?;
         self.trust = Some(trust.clone());
@@ -76,9 +68,9 @@ impl Route {
     }
 
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, PublishError> {
-        let host = || self.url.host.clone();
+        let host = || self.host.clone();
         let limit = if self.last_good.is_some() { DNS_PATIENCE } else { STEP_LIMIT };
-        let fault = match timeout(limit, tokio::net::lookup_host((self.url.host.as_str(), self.url.port))).await {
+        let fault = match timeout(limit, tokio::net::lookup_host((self.host.as_str(), self.port))).await {
             Ok(Ok(found)) => {
                 let addresses = address::interleaved(found);
                 return if addresses.is_empty() { Err(PublishError::NoAddress { host: host() }) } else { Ok(addresses) };
@@ -107,6 +99,36 @@ impl Route {
         let addresses = self.resolve().await.ok()?;
         let stream = race(addresses, self.interface.as_deref()).await.ok()?;
         super::tcp_info::truth(&stream).ok().map(|truth| truth.rtt)
+    }
+}
+
+/// The way to one origin.
+#[derive(Clone)]
+pub struct Route {
+    pub url: OriginUrl,
+    pub origin: Origin,
+    pub door: Door,
+}
+
+impl Route {
+    pub fn new(origin: &Origin, interface: Option<String>) -> Self {
+        let OriginUrl { secure, host, port, .. } = &origin.url;
+        let door = Door::new(*secure, host, *port, origin.ca_file.clone(), interface);
+        Self { url: origin.url.clone(), origin: origin.clone(), door }
+    }
+
+    /// The same origin at the place that it has named itself.
+    pub fn redirected(&self, url: OriginUrl) -> Self {
+        let door = Door { secure: url.secure, host: url.host.clone(), port: url.port, last_good: None, ..self.door.clone() };
+        Self { url, door, origin: self.origin.clone() }
+    }
+
+    /// Takes over what an attempt has learnt, wherever it was sent.
+    pub fn learn(&mut self, other: Self) {
+        self.door.trust = other.door.trust;
+        if self.url == other.url {
+            self.door.last_good = other.door.last_good;
+        }
     }
 }
 

@@ -385,7 +385,7 @@ impl Leg {
             let mut rtts = vec![None; routes.len()];
             let mut set = JoinSet::new();
             for (index, route) in routes.into_iter().enumerate() {
-                set.spawn(async move { (index, route.round_trip().await) });
+                set.spawn(async move { (index, route.door.round_trip().await) });
             }
             while let Some(Ok((index, rtt))) = set.join_next().await {
                 rtts[index] = rtt;

@@ -34,7 +34,7 @@ pub enum Turn {
 impl Line {
     pub fn open(origin: usize, mut route: Route, currents: Currents) -> Self {
         let opening = async move {
-            let opened = conn::open(&mut route, &currents).await;
+            let opened = conn::open(&mut route, &currents.device, currents.started_at.as_deref()).await;
             (route, opened)
         };
         Self { origin, state: State::Opening(Box::pin(opening)), told_live: false }

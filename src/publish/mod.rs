@@ -44,6 +44,8 @@
 //! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
 //! | `leg`, `line`, `flow`, `uplink`, `view` | the actor: for ever; one connection; its media; what legs know of each other; the face in the status |
 //! | [`rate`] | rule: which video bit rate the leg can carry |
+//! | [`preflight`], [`filler`] | rules: what is looked at before a show, and what the uplink is measured with |
+//! | [`probe`], `steps` | shells: the check itself; a connection one step at a time |
 //!
 //! # What it refuses to do
 //!
@@ -63,6 +65,7 @@ pub mod detect;
 mod dial;
 mod event;
 pub mod failover;
+pub mod filler;
 mod flow;
 pub mod health;
 mod leg;
@@ -70,12 +73,15 @@ mod line;
 pub mod outbox;
 pub mod pace;
 pub mod preference;
+pub mod preflight;
+pub mod probe;
 pub mod rate;
 pub mod redirect;
 pub mod refusal;
 pub mod resume;
 pub mod session;
 mod speech;
+mod steps;
 mod tcp_info;
 mod tls;
 mod uplink;
