@@ -1,12 +1,19 @@
 //! The program's clock: nanoseconds of CLOCK_MONOTONIC since the program's epoch. The one place that reads it for media.
 //!
 //! GStreamer's system clock is the same CLOCK_MONOTONIC, so that every pipeline given [`MediaClock::gst_clock`] and
-//! [`MediaClock::epoch`] as its base time stamps its buffers on this very time line. Wall time never enters.
+//! [`MediaClock::epoch`] as its base time stamps its buffers on this very time line. Wall time never enters; it is an annotation
+//! for people and other machines, and [`wall_clock`] is the one place that reads it.
 
 use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::units::MediaTime;
+
+/// May jump at any time: what segments are called and pictures are marked with. Nothing is timed by it.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+pub fn wall_clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
 
 #[derive(Clone, Debug)]
 pub struct MediaClock {
@@ -35,8 +42,7 @@ impl MediaClock {
     }
 }
 
-/// Wall time as RFC 3339 writes it, to the second: an annotation that may be wrong and that nothing depends on.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads it as an annotation")]
+/// [`wall_clock`] as RFC 3339 writes it, to the second.
 pub fn wall_time() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    wall_clock().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

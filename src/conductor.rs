@@ -16,7 +16,7 @@ use crate::clock::MediaClock;
 use crate::config::{self, Config, InputKind};
 use crate::control::{Command, Commands, Rates, Request};
 use crate::report::Events;
-use crate::status::{self, Alarm, ArchiveState, LegState, Shows, Signal, Status};
+use crate::status::{self, Alarm, ArchiveState, LegState, ProofState, Shows, Signal, Status};
 use crate::units::{BitRate, MediaTime};
 
 /// How often the conductor looks.
@@ -98,6 +98,19 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
                 "Check the network cable and the origin; the box keeps trying",
             ),
         }
+    }
+    for (leg, proof) in status.legs.iter().filter_map(|leg| Some((leg, leg.proof.as_ref()?))) {
+        let cause = proof.last_error.as_deref().unwrap_or("nothing has come back");
+        let found = match proof.state {
+            ProofState::Waiting | ProofState::Seen => continue,
+            ProofState::Missing => "its stream cannot be seen behind the origin",
+            ProofState::Mismatch => "another stream is seen behind the origin",
+        };
+        raise(
+            format!("leg.{}.proof", leg.name),
+            format!("Leg {} sends, but {found}: {cause}", leg.name),
+            "Look at the stream as a viewer would; check the origin and its `verify` URL. The box goes on sending",
+        );
     }
     if let Some(first) = status.device.config_faults.first() {
         let count = status.device.config_faults.len();
@@ -198,7 +211,7 @@ async fn order(commands: &Commands, command: Command) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Input, Leg};
+    use crate::status::{Input, Leg, Proof};
     use crate::units::BitRate;
 
     fn status_with_leg(state: LegState, down_s: u64) -> Status {
@@ -220,6 +233,22 @@ mod tests {
         status.device.config_faults = vec!["a.toml:3: bad".into(), "a.toml: the factory's is used".into()];
         let alarms = alarms(&status);
         assert_eq!((alarms.len(), alarms[0].text.as_str()), (1, "a.toml:3: bad (and 1 more)"));
+    }
+
+    #[test]
+    fn a_stream_that_does_not_come_back_is_an_alarm_and_no_more() {
+        let mut status = status_with_leg(LegState::Live, 0);
+        for (state, words) in [
+            (ProofState::Waiting, None),
+            (ProofState::Seen, None),
+            (ProofState::Missing, Some("Leg a sends, but its stream cannot be seen behind the origin: no connection")),
+            (ProofState::Mismatch, Some("Leg a sends, but another stream is seen behind the origin: no connection")),
+        ] {
+            status.legs[0].proof = Some(Proof { state, last_error: Some("no connection".into()), ..Proof::default() });
+            let alarms = alarms(&status);
+            assert_eq!(alarms.first().map(|alarm| alarm.text.as_str()), words);
+            assert!(alarms.iter().all(|alarm| alarm.id == "leg.a.proof"));
+        }
     }
 
     #[test]

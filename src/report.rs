@@ -28,6 +28,16 @@ impl<T: Clone + PartialEq> Report<T> {
         Self { status: status.clone(), part: Arc::new(part) }
     }
 
+    /// The part as it stands.
+    pub fn current(&self) -> T {
+        let mut current = None;
+        self.status.send_if_modified(|status| {
+            current = Some((self.part)(status).clone());
+            false
+        });
+        current.expect("the closure has been called")
+    }
+
     /// Changes the part; those who watch are woken only if it differs afterwards.
     pub fn update(&self, change: impl FnOnce(&mut T)) {
         self.status.send_if_modified(|status| {

@@ -120,6 +120,35 @@ pub struct Leg {
     /// The video bit rate that this leg can carry; the lowest of all legs decides. None: no vote, because the leg is not
     /// live, or cannot carry even `program.min_video_bitrate`.
     pub wanted_bitrate_bps: Option<u64>,
+    /// What was found when the stream was pulled back; none unless live on an origin with `verify`.
+    #[serde(default)]
+    pub proof: Option<Proof>,
+}
+
+/// Whether the world can get what the leg sends.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    pub state: ProofState,
+    /// From a picture's making to its sighting, at most: of the newest one that was seen again.
+    pub delay_ms: Option<u64>,
+    /// Since that sighting.
+    pub age_s: Option<u64>,
+    /// Why the last look was no proof.
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofState {
+    /// Just live; nothing has been seen yet.
+    #[default]
+    Waiting,
+    /// A picture that was sent has been seen again, a newer one each time.
+    Seen,
+    /// Nothing new for more than 10 s.
+    Missing,
+    /// For as long, pictures that are not those that were sent.
+    Mismatch,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,6 +216,7 @@ macro_rules! words {
 
 words!(Shows: Live => "live", Hold => "hold", Slate => "slate");
 words!(LegState: Live => "live", Connecting => "connecting", Waiting => "waiting", Rejected => "rejected", Off => "off");
+words!(ProofState: Waiting => "waiting", Seen => "seen", Missing => "missing", Mismatch => "mismatch");
 words!(ArchiveState: Recording => "recording", Off => "off", Full => "full", Failed => "failed");
 words!(Signal: Locked => "locked", NoSignal => "no signal", NoCable => "no cable", NoSync => "no sync",
     OutOfRange => "out of range", NoDevice => "no device");

@@ -13,12 +13,6 @@ use super::name::Name;
 use super::recover;
 use super::retention::Segment;
 
-/// The one place where the archive looks at the wall clock: what a segment is called, and when it says it was made.
-#[expect(clippy::disallowed_methods, reason = "a segment's name is an annotation for people; nothing is timed by it")]
-pub fn wall_clock() -> Timestamp {
-    Timestamp::now()
-}
-
 /// How many names are tried for one second.
 const MAX_NUMBER: u32 = 1000;
 

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::board::{Board, Loss};
-use super::disk::{Folder, Leftover, OpenSegment, wall_clock};
+use super::disk::{Folder, Leftover, OpenSegment};
 use super::fault::Fault;
 use super::fmp4;
 use super::retention::{MIN_FREE, Rule};
 use super::segment::{Cutter, Losses, Sample, Step};
+use crate::clock::wall_clock;
 use crate::config;
 use crate::media::hub::Item;
 use crate::media::packet::{Format, Packet};

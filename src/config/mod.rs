@@ -212,6 +212,12 @@ impl Origin {
     }
 }
 
+/// An RTMP URL that ends with the stream's name, as [`Origin::verify`] may be one: the place, and the name.
+pub fn split_rtmp(url: &str) -> Result<(OriginUrl, Secret), String> {
+    let url::Split { url, key, .. } = url::split(url, url::KeyPlace::InUrl)?;
+    Ok((url, key.ok_or("want a URL with the stream's name in it")?))
+}
+
 /// Who we are to an origin that asks.
 #[derive(Clone, PartialEq)]
 pub struct Login {

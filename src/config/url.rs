@@ -58,7 +58,10 @@ pub(super) fn verify(url: &str) -> Result<Secret, String> {
     without_spaces(url)?;
     let (scheme, rest) = url.split_once("://").ok_or(wanted)?;
     let (authority, path) = rest.split_once('/').ok_or(wanted)?;
-    host_and_port(login_and_rest(authority)?.1)?;
+    if authority.contains('@') {
+        return Err("want a URL without user and password; neither is sent when a stream is pulled back".into());
+    }
+    host_and_port(authority)?;
     let bare = path.split(['?', '#']).next().unwrap_or_default();
     match scheme.to_ascii_lowercase().as_str() {
         "http" | "https" if bare.len() > ".m3u8".len() && bare.to_ascii_lowercase().ends_with(".m3u8") => {}
@@ -253,7 +256,7 @@ mod tests {
     #[test]
     fn where_to_pull_from() {
         for url in
-            ["rtmp://h/app/key?x=1", "rtmps://u:p@h:1936/app/inst/key", "http://h/a.m3u8", "HTTPS://h:8443/live/A.M3U8?token=/x"]
+            ["rtmp://h/app/key?x=1", "rtmps://h:1936/app/inst/key", "http://h/a.m3u8", "HTTPS://h:8443/live/A.M3U8?token=/x"]
         {
             assert!(verify(url).is_ok_and(|kept| kept.expose() == url), "{url}");
         }
@@ -262,6 +265,7 @@ mod tests {
             ("h/SECRET.m3u8", "want a URL such as"),
             ("srt://h/SECRET.m3u8", "want a URL such as"),
             ("https://h", "want a URL such as"),
+            ("https://u:SECRET@h/a.m3u8", "without user and password"),
             ("https://h/SECRET.mpd", "ends with .m3u8"),
             ("https://h/SECRET?x=.m3u8", "ends with .m3u8"),
             ("https://h/.m3u8", "ends with .m3u8"),

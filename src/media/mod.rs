@@ -6,3 +6,4 @@ pub mod hub;
 pub mod interleave;
 pub mod packet;
 pub mod raw;
+pub mod stamp;

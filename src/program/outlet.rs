@@ -12,10 +12,12 @@ use bytes::Bytes;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
+use crate::clock;
 use crate::media::hub::Hub;
 use crate::media::interleave::Interleaver;
 use crate::media::packet::{AAC_FRAME_SAMPLES, AudioFormat, Format, Packet, PerTrack, Track, VideoFormat};
 use crate::media::raw::{CHANNELS, SAMPLE_RATE, sample_time};
+use crate::media::stamp;
 use crate::program::pipeline::Plan;
 use crate::units::{BitRate, MediaTime};
 
@@ -160,7 +162,7 @@ impl Outlet {
         };
         let time = MediaTime::from_nanos(nanos);
         // A copy, because the hub keeps packets for seconds and a hardware encoder owns but a few buffers.
-        let data = Bytes::copy_from_slice(&buffer.map_readable().ok()?);
+        let data = stamp::marked_if(keyframe, &buffer.map_readable().ok()?, time, || clock::wall_clock().as_millisecond());
         Some(Packet { track, time, duration, keyframe, data, format })
     }
 

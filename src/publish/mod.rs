@@ -46,6 +46,8 @@
 //! | [`rate`] | rule: which video bit rate the leg can carry |
 //! | [`preflight`], [`filler`] | rules: what is looked at before a show, and what the uplink is measured with |
 //! | [`probe`], `steps` | shells: the check itself; a connection one step at a time |
+//! | [`verify`], [`player`], [`hls`] | rules: what it proves when a picture comes back; how to get one |
+//! | `pull` | shell: pulls the stream back now and then |
 //!
 //! # What it refuses to do
 //!
@@ -68,13 +70,16 @@ pub mod failover;
 pub mod filler;
 mod flow;
 pub mod health;
+pub mod hls;
 mod leg;
 mod line;
 pub mod outbox;
 pub mod pace;
+pub mod player;
 pub mod preference;
 pub mod preflight;
 pub mod probe;
+mod pull;
 pub mod rate;
 pub mod redirect;
 pub mod refusal;
@@ -85,6 +90,7 @@ mod steps;
 mod tcp_info;
 mod tls;
 mod uplink;
+pub mod verify;
 mod view;
 pub mod wire;
 pub mod wire_clock;
@@ -94,6 +100,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::Denied;
@@ -147,6 +154,8 @@ struct Terms {
 
 /// Keeps a leg on air until `stop`; returns within about half a second of it.
 pub async fn run(leg: config::Leg, room: Room, report: Report<status::Leg>, stop: CancellationToken) {
+    let mut beside = JoinSet::new();
+    beside.spawn(pull::run(leg.clone(), room.currents.hub.clone(), room.currents.clock.clone(), report.clone()));
     leg::Leg::new(leg, room, report, stop).run().await;
 }
 

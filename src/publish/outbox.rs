@@ -88,6 +88,19 @@ impl Outbox {
         count
     }
 
+    /// All that waits, copied: for the little that is said where no media is sent.
+    pub fn take(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len);
+        while !self.is_empty() {
+            let mut slices = [IoSlice::new(&[]); 8];
+            let filled = self.slices(&mut slices);
+            let start = bytes.len();
+            slices[..filled].iter().for_each(|slice| bytes.extend_from_slice(slice));
+            self.sent(bytes.len() - start);
+        }
+        bytes
+    }
+
     /// The first `count` bytes have been written.
     pub fn sent(&mut self, count: usize) {
         let mut left = count.min(self.len);

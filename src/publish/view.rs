@@ -139,7 +139,8 @@ impl View {
         let now = self.clock.now();
         self.figures.since_s = now.since(self.since).as_secs();
         self.figures.down_s = self.down_since.map_or(0, |since| now.since(since).as_secs());
-        self.report.update(|leg| leg.clone_from(&self.figures));
+        // The proof is another's part.
+        self.report.update(|leg| *leg = status::Leg { proof: leg.proof.take(), ..self.figures.clone() });
     }
 
     fn enter(&mut self, state: LegState) {
