@@ -7,10 +7,10 @@ DEMO_SECONDS ?=
 DEMO_INPUT ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check test-vm bench fmt deny deps
+.PHONY: help demo build test check test-vm faults soak-legs reconnects bench fmt deny deps
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## the whole job on this machine, to watch (DEMO_SECONDS=30: ends by itself, checks; DEMO_INPUT=auto: a capture device)
 	@tools/install-deps build run test
@@ -35,6 +35,21 @@ test-vm: ## a virtual machine with a virtual HDMI card: the real unit and binary
 	@tools/install-deps build run test vm
 	$(CARGO) build --release --locked
 	tests/vm/test.sh
+
+# The bench of tests/faults: the daemon between real origins, in network namespaces that end with it; needs root.
+FAULTS = $(CARGO) test --release --locked --test faults -- --ignored --nocapture --exact
+
+faults: ## every fault of an origin and its network, FAULT_ROUNDS (10) times each; writes the table of docs/recovery.md
+	@tools/install-deps build run test
+	$(FAULTS) all_faults
+
+soak-legs: ## SOAK_MINUTES (30) of each condition under which no leg may leave its origin
+	@tools/install-deps build run test
+	$(FAULTS) nothing_moves
+
+reconnects: ## RECONNECTS (1000) forced ones: memory and descriptors stay flat
+	@tools/install-deps build run test
+	$(FAULTS) a_thousand_reconnects_leave_no_trace
 
 bench: ## what the code costs on the live path, and publishing beside other publishers
 	@tools/install-deps build run test

@@ -1,10 +1,11 @@
-//! An origin on this machine: a real nginx with its RTMP module on loopback, in a folder and on ports of its own.
+//! An origin on this machine: a real nginx with its RTMP module on loopback or where it is told, in a folder and on ports of its own.
 //!
 //! It serves RTMP and, if wanted, HLS over HTTP, and records what it is sent, if wanted. Nothing of it lies outside its folder,
 //! no system service is touched, and it ends with its owner.
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -31,14 +32,34 @@ pub struct Wishes {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ports {
-    rtmp: u16,
-    http: u16,
+pub struct Ports {
+    pub rtmp: u16,
+    pub http: u16,
+}
+
+/// Where an origin stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// A command that nginx is started through, such as one that enters a network namespace; empty for none.
+    pub through: Vec<String>,
+    pub address: Ipv4Addr,
+    /// `None`: any that are free, on an address of this machine.
+    pub ports: Option<Ports>,
+    /// It asks its own HTTP server about every publisher, and that says no.
+    pub refuses: bool,
+}
+
+impl Site {
+    /// On loopback, on ports that are free.
+    pub fn local() -> Self {
+        Self { through: vec![], address: Ipv4Addr::LOCALHOST, ports: None, refuses: false }
+    }
 }
 
 pub struct Origin {
     folder: PathBuf,
     wishes: Wishes,
+    site: Site,
     ports: Ports,
     child: Child,
 }
@@ -46,14 +67,19 @@ pub struct Origin {
 impl Origin {
     /// Starts one that keeps everything in `folder`, which is made.
     pub fn start(folder: &Path, wishes: Wishes) -> anyhow::Result<Self> {
+        Self::start_at(folder, wishes, Site::local())
+    }
+
+    /// The same, somewhere else.
+    pub fn start_at(folder: &Path, wishes: Wishes, site: Site) -> anyhow::Result<Self> {
         for sub in ["hls", "records", "temp"] {
             fs::create_dir_all(folder.join(sub)).with_context(|| format!("making {}", folder.join(sub).display()))?;
         }
         let mut fault = None;
         for _ in 0..ATTEMPTS {
-            let ports = free_ports()?;
-            match launch(folder, wishes, ports) {
-                Ok(child) => return Ok(Self { folder: folder.into(), wishes, ports, child }),
+            let ports = site.ports.map_or_else(|| free_ports(site.address), Ok)?;
+            match launch(folder, wishes, &site, ports) {
+                Ok(child) => return Ok(Self { folder: folder.into(), wishes, site, ports, child }),
                 Err(error) => fault = Some(error),
             }
         }
@@ -62,7 +88,7 @@ impl Origin {
 
     /// Starts it again where it was, after its end.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = launch(&self.folder, self.wishes, self.ports)?;
+        self.child = launch(&self.folder, self.wishes, &self.site, self.ports)?;
         Ok(())
     }
 
@@ -75,9 +101,9 @@ impl Origin {
         self.child.pid()
     }
 
-    /// Where to publish, without the key: `rtmp://127.0.0.1:PORT/live`.
+    /// Where to publish, without the key: `rtmp://ADDRESS:PORT/live`.
     pub fn url(&self) -> String {
-        format!("rtmp://127.0.0.1:{}/live", self.ports.rtmp)
+        format!("rtmp://{}:{}/live", self.site.address, self.ports.rtmp)
     }
 
     pub fn rtmp_url(&self, key: &str) -> String {
@@ -85,7 +111,7 @@ impl Origin {
     }
 
     pub fn hls_url(&self, key: &str) -> String {
-        format!("http://127.0.0.1:{}/hls/{key}.m3u8", self.ports.http)
+        format!("http://{}:{}/hls/{key}.m3u8", self.site.address, self.ports.http)
     }
 
     /// Everything that was recorded under this key, oldest first.
@@ -118,13 +144,13 @@ impl Drop for Origin {
     }
 }
 
-fn launch(folder: &Path, wishes: Wishes, ports: Ports) -> anyhow::Result<Child> {
+fn launch(folder: &Path, wishes: Wishes, site: &Site, ports: Ports) -> anyhow::Result<Child> {
     let (config, log) = (folder.join("nginx.conf"), folder.join("nginx.log"));
-    fs::write(&config, config_text(folder, wishes, ports)).with_context(|| format!("writing {}", config.display()))?;
-    let mut command = child::command(&program()?);
+    fs::write(&config, config_text(folder, wishes, site, ports)).with_context(|| format!("writing {}", config.display()))?;
+    let mut command = command(site)?;
     command.arg("-p").arg(folder).arg("-c").arg(&config).arg("-e").arg(folder.join("error.log"));
     let mut child = Child::spawn(&mut command, &log).context("starting nginx")?;
-    let listens = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let listens = |port| TcpStream::connect((site.address, port)).is_ok();
     let mut looks = START_LIMIT.as_millis() / 20;
     while !(listens(ports.rtmp) && (!wishes.hls || listens(ports.http))) {
         let said = || fs::read_to_string(&log).unwrap_or_default();
@@ -140,6 +166,14 @@ fn launch(folder: &Path, wishes: Wishes, ports: Ports) -> anyhow::Result<Child> 
     Ok(child)
 }
 
+fn command(site: &Site) -> anyhow::Result<Command> {
+    let nginx = program()?;
+    let Some((first, rest)) = site.through.split_first() else { return Ok(child::command(&nginx)) };
+    let mut command = child::command(Path::new(first));
+    command.args(rest).arg(nginx);
+    Ok(command)
+}
+
 /// Debian's nginx is not in everybody's PATH.
 fn program() -> anyhow::Result<PathBuf> {
     if !Path::new(MODULE).exists() {
@@ -151,14 +185,14 @@ fn program() -> anyhow::Result<PathBuf> {
     found.context("nginx is not installed; run `tools/install-deps test`")
 }
 
-fn free_ports() -> io::Result<Ports> {
+fn free_ports(address: Ipv4Addr) -> io::Result<Ports> {
     // Both are held until both are known, so that they differ.
-    let (one, two) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?, TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+    let (one, two) = (TcpListener::bind((address, 0))?, TcpListener::bind((address, 0))?);
     Ok(Ports { rtmp: one.local_addr()?.port(), http: two.local_addr()?.port() })
 }
 
-fn config_text(folder: &Path, wishes: Wishes, ports: Ports) -> String {
-    let (folder, Ports { rtmp, http }) = (folder.display(), ports);
+fn config_text(folder: &Path, wishes: Wishes, site: &Site, ports: Ports) -> String {
+    let (folder, Ports { rtmp, http }, address) = (folder.display(), ports, site.address);
     let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
     let record = match wishes.record {
         true => format!("record all; record_path \"{folder}/records\"; record_unique on;"),
@@ -168,16 +202,21 @@ fn config_text(folder: &Path, wishes: Wishes, ports: Ports) -> String {
         true => format!("hls on; hls_path \"{folder}/hls\"; hls_fragment 2s; hls_playlist_length 12s; hls_nested off;"),
         false => String::new(),
     };
+    let asked = match site.refuses {
+        true => format!("on_publish http://{address}:{http}/refuse;"),
+        false => String::new(),
+    };
     let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path \"{folder}/temp/{kind}\"; "))
         .concat();
     let server = format!(
         "http {{ access_log off; {temp}
-  server {{ listen 127.0.0.1:{http};
+  server {{ listen {address}:{http};
+    location = /refuse {{ return 403; }}
     location /hls/ {{ root \"{folder}\"; add_header Cache-Control no-cache; add_header Access-Control-Allow-Origin *;
       types {{ application/vnd.apple.mpegurl m3u8; video/mp2t ts; }} }} }} }}"
     );
-    let server = if wishes.hls { server } else { String::new() };
+    let server = if wishes.hls || site.refuses { server } else { String::new() };
     format!(
         "load_module {MODULE};
 {user}
@@ -187,8 +226,8 @@ pid \"{folder}/nginx.pid\";
 error_log \"{folder}/error.log\" notice;
 events {{ worker_connections 128; }}
 rtmp {{ access_log off;
-  server {{ listen 127.0.0.1:{rtmp}; chunk_size 4096;
-    application live {{ live on; {record} {hls} }} }} }}
+  server {{ listen {address}:{rtmp}; chunk_size 4096;
+    application live {{ live on; {record} {hls} {asked} }} }} }}
 {server}
 "
     )

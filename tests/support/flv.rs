@@ -4,7 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Track {
     Audio,
     Video,
@@ -52,15 +52,9 @@ impl Flv {
         let mut rest = bytes.get(start + 4..).ok_or("no tags")?;
         let mut tags = Vec::new();
         while !rest.is_empty() {
-            let head = rest.get(..11).ok_or("a tag's head is cut off")?;
-            let size = number(&head[1..4]) as usize;
-            let body = rest.get(11..11 + size).ok_or("a tag is cut off")?;
-            let trailer = rest.get(11 + size..15 + size).ok_or("a tag's trailer is cut off")?;
-            if number(trailer) as usize != size + 11 {
-                return Err(format!("tag {} does not end with its size", tags.len()));
-            }
-            tags.push(tag(head, body)?);
-            rest = &rest[15 + size..];
+            let (tag, length) = next_tag(rest)?.ok_or_else(|| format!("tag {} is cut off", tags.len()))?;
+            tags.push(tag);
+            rest = &rest[length..];
         }
         Ok(Self { tags })
     }
@@ -72,6 +66,17 @@ impl Flv {
 
     pub fn headers(&self, track: Track) -> Vec<&Tag> {
         self.tags.iter().filter(|tag| tag.track == track && tag.header).collect()
+    }
+}
+
+/// The first tag and how many bytes it takes with its trailer; `None` while it is not all there.
+pub fn next_tag(bytes: &[u8]) -> Result<Option<(Tag, usize)>, String> {
+    let Some(head) = bytes.get(..11) else { return Ok(None) };
+    let size = number(&head[1..4]) as usize;
+    let (Some(body), Some(trailer)) = (bytes.get(11..11 + size), bytes.get(11 + size..15 + size)) else { return Ok(None) };
+    match number(trailer) as usize == size + 11 {
+        true => Ok(Some((tag(head, body)?, size + 15))),
+        false => Err("a tag does not end with its size".into()),
     }
 }
 
