@@ -108,7 +108,8 @@ fn measure(scenario: &'static Scenario, of: usize) -> Row {
 
 fn reason(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
-    text.unwrap_or_else(|| "a panic".into())
+    // The rest has been told when it happened.
+    text.and_then(|text| Some(text.lines().next()?.to_owned())).unwrap_or_else(|| "a panic".into())
 }
 
 fn violations(rows: &[Row], patience: u32) -> Vec<Violation> {

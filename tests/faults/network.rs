@@ -130,7 +130,9 @@ impl Line {
 
     /// Rules at the line's end, all at once.
     fn firewall(self, rules: &str) {
-        let command = [&["ip", "netns", "exec", self.name], &["iptables-restore", "--noflush"][..]].concat();
+        let entry = self.entry();
+        let mut command: Vec<&str> = entry.iter().map(String::as_str).collect();
+        command.extend(["iptables-restore", "--noflush"]);
         feed(&command, &format!("*filter\n{rules}\nCOMMIT\n"));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::compare::Compared;
 use super::scenarios::Scenario;
 use super::stage::Figures;
 
@@ -44,27 +45,34 @@ pub fn table(rows: &[Row]) -> String {
 
 fn row(Row { scenario, rounds }: &Row) -> String {
     let good: Vec<&Figures> = rounds.iter().flatten().collect();
-    let most = |figure: &dyn Fn(&Figures) -> u64| {
-        good.iter().map(|figures| figure(figures)).max().map_or("-".into(), |most| most.to_string())
-    };
-    let compared = |figures: &Figures| figures.compared.unwrap_or_default();
+    let compared =
+        |figure: fn(&Compared) -> usize| most(good.iter().filter_map(|figures| Some(figure(&figures.compared?) as u64)));
+    let other_gaps = good.iter().filter(|_| scenario.goal.other_leg).map(|figures| figures.other_picture_gap_ms as u64);
+    let cells = [
+        format!("{}: {}", scenario.name, scenario.what),
+        good.len().to_string(),
+        times(&good),
+        goal(scenario),
+        compared(|compared| compared.missing_pictures),
+        compared(|compared| compared.repeated_pictures),
+        most(good.iter().filter_map(|figures| Some(figures.legs.first()?.dropped_gops))),
+        most(other_gaps),
+    ];
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn most(figures: impl Iterator<Item = u64>) -> String {
+    figures.max().map_or("-".into(), |most| most.to_string())
+}
+
+/// Median and longest.
+fn times(good: &[&Figures]) -> String {
     let mut times: Vec<Duration> = good.iter().filter_map(|figures| figures.back).collect();
     times.sort();
-    let time = match (times.get(times.len() / 2), times.last()) {
+    match (times.get(times.len() / 2), times.last()) {
         (Some(median), Some(longest)) => format!("{:.0} / {:.0}", millis(*median), millis(*longest)),
         _ => "-".into(),
-    };
-    format!(
-        "| {}: {} | {} | {time} | {} | {} | {} | {} | {} |\n",
-        scenario.name,
-        scenario.what,
-        good.len(),
-        goal(scenario),
-        most(&|figures| compared(figures).missing_pictures as u64),
-        most(&|figures| compared(figures).repeated_pictures as u64),
-        most(&|figures| figures.legs.first().map_or(0, |leg| leg.dropped_gops)),
-        most(&|figures| figures.other_picture_gap_ms as u64),
-    )
+    }
 }
 
 fn goal(scenario: &Scenario) -> String {

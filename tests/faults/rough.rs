@@ -118,6 +118,10 @@ impl Way {
 
     fn decide(&mut self, mut message: Message, verdict: Verdict) {
         message.set_verdict(verdict);
-        self.queue.verdict(message).unwrap();
+        match self.queue.verdict(message) {
+            // The kernel has forgotten the packet, as it does when an interface goes down.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => result.unwrap(),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! must come out, is [`ALL`].
 
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -14,7 +15,7 @@ use super::network::{A, B, Line, SPARE};
 use super::proxy::Proxy;
 use super::recording::Shelf;
 use super::rough::{Rough, Weather};
-use super::stage::{FRAME_MS, Figures, Preferred, Round, Sights, Stage, origin, origin_at, signal};
+use super::stage::{FRAME_MS, Figures, KEY_A, Preferred, Round, Sights, Stage, origin, origin_at, signal};
 use super::support::{LIMIT, now, poll};
 use super::tls::Tls;
 
@@ -72,7 +73,8 @@ fn reset(round: Round) -> Figures {
 
 fn half_closed(round: Round) -> Figures {
     let mut stage = Stage::set(round, Preferred { port: 1936, ..Preferred::default() });
-    let proxy = Proxy::start(A, 1935, 1936, None);
+    let proxy = Rc::new(Proxy::start(A, 1935, 1936, None));
+    stage.keep(proxy.clone());
     stage.start(&[origin(A), origin(SPARE)].concat());
     stage.warm();
     taken_over(stage, |_| proxy.half_close())
@@ -100,7 +102,7 @@ const FAR: Weather = Weather { delay: Duration::from_millis(150), jitter: Durati
 
 fn killed_far(round: Round) -> Figures {
     let mut stage = Stage::set(round, Preferred::default());
-    let _lines = [A, SPARE].map(|line| Rough::start(line, FAR));
+    [A, SPARE].into_iter().for_each(|line| stage.keep(Rough::start(line, FAR)));
     stage.start(&[origin(A), origin(SPARE)].concat());
     stage.warm();
     taken_over(stage, |stage| stage.a.kill())
@@ -117,11 +119,9 @@ fn loss(round: Round) -> Figures {
 /// Weather that the leg must live with.
 fn endured(round: Round, weather: Weather, time: Duration) -> Figures {
     let mut stage = Stage::on_air(round);
-    let rough = Rough::start(A, weather);
+    stage.keep(Rough::start(A, weather));
     stage.watch_for(time, |_| false);
-    let figures = stage.finish(None);
-    drop(rough);
-    figures
+    stage.finish(None)
 }
 
 fn rate_below(round: Round) -> Figures {
@@ -156,8 +156,9 @@ const BY_NAME: &str = "rtmp://origin.faults.test/live";
 
 fn dns_dead(round: Round) -> Figures {
     let mut stage = Stage::set(round, Preferred { port: 1936, ..Preferred::default() });
-    let (dns, proxy) = (Dns::start(A.address()), Proxy::start(A, 1935, 1936, None));
-    stage.start(&origin_at(BY_NAME, "a"));
+    let (dns, proxy) = (Dns::start(A.address()), Rc::new(Proxy::start(A, 1935, 1936, None)));
+    stage.keep(proxy.clone());
+    stage.start(&origin_at(BY_NAME, KEY_A));
     stage.warm();
     dns.die();
     let fault = now();
@@ -169,7 +170,7 @@ fn dns_dead(round: Round) -> Figures {
 fn dns_changed(round: Round) -> Figures {
     let mut stage = Stage::set(round, Preferred::default());
     let dns = Dns::start(A.address());
-    stage.start(&origin_at(BY_NAME, "a"));
+    stage.start(&origin_at(BY_NAME, KEY_A));
     stage.warm();
     dns.change(SPARE.address());
     taken_over(stage, |stage| stage.a.kill())
@@ -178,8 +179,10 @@ fn dns_changed(round: Round) -> Figures {
 fn tls_expired(round: Round) -> Figures {
     let mut stage = Stage::set(round, Preferred::default());
     let tls = Tls::expired(A, 443, 1935, &stage.folder());
-    let secure = origin_at(&format!("rtmps://{}:443/live", A.address()), "a");
-    let back = passed_over(&mut stage, &format!("{secure}ca_file = '{}'\n", tls.authority.display()));
+    let secure = origin_at(&format!("rtmps://{}:443/live", A.address()), KEY_A);
+    let preferred = format!("{secure}ca_file = '{}'\n", tls.authority.display());
+    stage.keep(tls);
+    let back = passed_over(&mut stage, &preferred);
     told(stage, back, "expired")
 }
 
@@ -191,7 +194,8 @@ fn wrong_key(round: Round) -> Figures {
 
 fn busy_name(round: Round) -> Figures {
     let mut stage = Stage::set(round, Preferred::default());
-    let _other = publisher(&stage);
+    stage.a_is_others = true;
+    stage.keep(publisher(&stage));
     let back = passed_over(&mut stage, &origin(A));
     told(stage, back, "BadName")
 }
@@ -226,12 +230,15 @@ fn told(mut stage: Stage, back: Duration, word: &str) -> Figures {
 fn publisher(stage: &Stage) -> Child {
     let mut command = child::command(Path::new("/usr/bin/ffmpeg"));
     let picture = "-v error -nostdin -re -f lavfi -i testsrc2=size=160x90:rate=10 -c:v libx264 -preset ultrafast -g 10 -f flv";
-    command.args(picture.split(' ')).arg(stage.a.rtmp_url("a"));
+    command.args(picture.split(' ')).arg(stage.a.rtmp_url(KEY_A));
     let child = Child::spawn(&mut command, &stage.folder().join("publisher.log")).unwrap();
-    let taken = poll(LIMIT, || (!stage.a.records("a").is_empty()).then_some(()));
+    let taken = poll(LIMIT, || (!stage.a.records(KEY_A).is_empty()).then_some(()));
     assert!(taken.is_some(), "the other publisher is not recorded");
     child
 }
+
+/// Longer than nginx holds a session whose publisher vanished: it asks once a minute, and waits half of one.
+const OLD_SESSIONS: Duration = Duration::from_secs(150);
 
 fn all_down(round: Round) -> Figures {
     const LINES: [Line; 3] = [A, SPARE, B];
@@ -243,6 +250,6 @@ fn all_down(round: Round) -> Figures {
     let healed = now();
     LINES.into_iter().for_each(Line::heal);
     let grown = |sights: &Sights| pictures(sights).0 > before.0 && pictures(sights).1 > before.1;
-    let back = stage.watch("media of both legs", LIMIT, grown) - healed;
+    let back = stage.watch("media of both legs", OLD_SESSIONS, grown) - healed;
     stage.finish(Some(back))
 }

@@ -18,14 +18,14 @@ use super::sandbox::say;
 use super::stage::{Preferred, Round, Stage, origin, origin_at};
 use super::support::is_live;
 
-/// A condition; what it returns lasts until it is dropped.
-type Condition = fn(&mut Stage) -> Box<dyn std::any::Any>;
+/// What makes a condition; it lasts until the end.
+type Condition = fn(&mut Stage);
 
 pub const CONDITIONS: &[(&str, Condition, Goal)] = &[
-    ("quiet", |_| Box::new(()), STAYS),
+    ("quiet", |_| {}, STAYS),
     // Then the encoder itself may be too late for a frame, which all legs show.
-    ("starved", |_| Box::new(Busy::start(5)), Goal { other_leg: false, ..STAYS }),
-    ("wan", |_| Box::new(Rough::start(A, WAN)), STAYS),
+    ("starved", |stage| stage.keep(Busy::start(5)), Goal { other_leg: false, ..STAYS }),
+    ("wan", |stage| stage.keep(Rough::start(A, WAN)), STAYS),
     ("rate", just_below, Goal { nothing_missing: false, ..STAYS }),
 ];
 
@@ -40,7 +40,7 @@ pub fn soak(name: &'static str, condition: Condition, goal: Goal, minutes: u64) 
         shelf.set_eating();
     }
     stage.look_every = Duration::from_millis(50);
-    let lasting = condition(&mut stage);
+    condition(&mut stage);
     for minute in 1..=minutes {
         stage.watch_for(Duration::from_secs(60), |_| false);
         let (legs, size) = (stage.status().legs, Size::of(stage.daemon().pid()));
@@ -49,17 +49,15 @@ pub fn soak(name: &'static str, condition: Condition, goal: Goal, minutes: u64) 
             .map(|leg| format!("{} failovers, {} reconnects, {} GOPs dropped", leg.failovers, leg.reconnects, leg.dropped_gops));
         say(&format!("{name}, minute {minute}: {}; {size}", moves.collect::<Vec<_>>().join(" | ")));
     }
-    drop(lasting);
     let figures = stage.finish(None);
     say(&format!("{name}: {}", report::line(&figures)));
     goal.violations(name, &figures, 1).into_iter().map(|violation| format!("{name}: {}", violation.text)).collect()
 }
 
 /// 95 % of what the untouched leg takes.
-fn just_below(stage: &mut Stage) -> Box<dyn std::any::Any> {
+fn just_below(stage: &mut Stage) {
     let status = stage.daemon().wait_until("a bit rate", |status| status.legs[1].bitrate_bps > 1_000_000);
     A.limit(status.legs[1].bitrate_bps * 95 / 100);
-    Box::new(())
 }
 
 /// Threads that do nothing, as fast as they can.

@@ -3,6 +3,7 @@
 //!
 //! Leg `a` has what the scenario gives it; leg `b` has its own origin, is never touched, and is what leg `a` is measured by.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use super::compare::{Compared, compare, largest_gap};
 use super::network::{A, B, Line, Network, SPARE};
 use super::recording::Shelf;
+use super::sandbox::say;
 use super::support::flv::Track;
 use super::support::{Daemon, LIMIT, is_live, now, pause};
 
@@ -31,6 +33,10 @@ pub const SOUND_MS: i64 = 22;
 const WARM_MS: i64 = 4000;
 
 const GOP_MS: i64 = 1000;
+
+/// Stream keys.
+pub const KEY_A: &str = "key-of-a";
+pub const KEY_B: &str = "key-of-b";
 
 const PROGRAM: &str = "version = 1\n[device]\nname = \"faults\"\n[program]\nwidth = 640\nheight = 360\nframerate = \"30\"\n\
     video_bitrate = \"3M\"\nkeyframe_interval = 1\n[archive]\nenabled = false\n[[input]]\nname = \"test\"\nkind = \"test\"\n";
@@ -65,12 +71,17 @@ pub struct Sights {
     pub b_pause: Duration,
 }
 
+/// It comes down in this order, the network last.
 pub struct Stage {
     daemon: Option<Daemon>,
+    /// What else the scenario needs until the end.
+    props: Vec<Box<dyn Any>>,
     pub a: Origin,
     pub spare: Origin,
     pub b: Origin,
     pub sights: Sights,
+    /// The recordings of the preferred origin are somebody else's.
+    pub a_is_others: bool,
     round: Round,
     /// Between two looks at the recordings.
     pub look_every: Duration,
@@ -106,7 +117,19 @@ impl Stage {
         let (a, spare, b) = (origin(A, preferred), origin(SPARE, Preferred::default()), origin(B, Preferred::default()));
         let [shelf_a, shelf_spare, shelf_b] = [(); 3].map(|()| Shelf::default());
         let sights = Sights { a: shelf_a, spare: shelf_spare, b: shelf_b, b_grew: now(), b_pause: Duration::ZERO };
-        Self { daemon: None, a, spare, b, sights, round, look_every: LOOK, _network: network, folder }
+        Self {
+            daemon: None,
+            props: vec![],
+            a,
+            spare,
+            b,
+            sights,
+            a_is_others: false,
+            round,
+            look_every: LOOK,
+            _network: network,
+            folder,
+        }
     }
 
     /// The usual: leg `a` with its preferred origin and its spare, on air and warm.
@@ -120,6 +143,11 @@ impl Stage {
 
     pub fn folder(&self) -> PathBuf {
         self.folder.path().into()
+    }
+
+    /// Keeps something until the end of the round.
+    pub fn keep(&mut self, prop: impl Any) {
+        self.props.push(Box::new(prop));
     }
 
     /// Starts the daemon; `origins`: those of leg `a`, as TOML.
@@ -153,12 +181,13 @@ impl Stage {
     pub fn watch(&mut self, what: &str, limit: Duration, wanted: impl FnMut(&Sights) -> bool) -> Instant {
         let found = self.watch_for(limit, wanted);
         found.unwrap_or_else(|| {
-            let daemon = self.daemon.as_ref().unwrap();
-            panic!("{what} did not come within {limit:?}; the log:\n{}", daemon.log())
+            say(&format!("the daemon's log:\n{}", self.daemon().log()));
+            assert!(!self.daemon().has_ended(), "the daemon has ended, before {what}");
+            panic!("{what} did not come within {} s", limit.as_secs())
         })
     }
 
-    /// `None` if the limit comes first.
+    /// `None` if the limit, or the daemon's end, comes first.
     pub fn watch_for(&mut self, limit: Duration, mut wanted: impl FnMut(&Sights) -> bool) -> Option<Instant> {
         let begin = now();
         loop {
@@ -166,7 +195,7 @@ impl Stage {
             if wanted(&self.sights) {
                 return Some(moment);
             }
-            if begin.elapsed() > limit {
+            if begin.elapsed() > limit || self.daemon().has_ended() {
                 return None;
             }
             pause(self.look_every);
@@ -175,10 +204,12 @@ impl Stage {
 
     fn look(&mut self) -> Instant {
         let sights = &mut self.sights;
-        sights.a.look(self.a.records("a"));
-        sights.spare.look(self.spare.records("a"));
+        if !self.a_is_others {
+            sights.a.look(self.a.records(KEY_A));
+        }
+        sights.spare.look(self.spare.records(KEY_A));
         let before = sights.b.pictures();
-        sights.b.look(self.b.records("b"));
+        sights.b.look(self.b.records(KEY_B));
         let moment = now();
         if sights.b.pictures() > before {
             if before > 0 {
@@ -211,19 +242,22 @@ impl Stage {
         if !legs_live {
             faults.push(format!("not all legs are live at the end: {:?}", status.legs[0].last_error));
         }
+        let other_pause = self.sights.b_pause;
         self.daemon.take().unwrap().stop();
         self.b.stop();
         self.look();
         let sights = &self.sights;
         let reference = sights.b.marks().concat();
         let recordings = [sights.a.marks(), sights.spare.marks()].concat();
-        let compared = compare(&reference, &recordings).map_err(|fault| faults.push(fault)).ok();
+        // A reference of several pieces is none.
+        let whole = sights.b.recordings.len() == 1;
+        let compared = whole.then(|| compare(&reference, &recordings).map_err(|fault| faults.push(fault)).ok()).flatten();
         Figures {
             back,
             compared,
             other_picture_gap_ms: largest_gap(&reference, Track::Video),
             other_sound_gap_ms: largest_gap(&reference, Track::Audio),
-            other_pause: sights.b_pause,
+            other_pause,
             legs: status.legs,
             faults,
         }
@@ -250,7 +284,7 @@ impl Stage {
 
 /// An origin's section, under its leg's key.
 pub fn origin(line: Line) -> String {
-    origin_at(&format!("rtmp://{}/live", line.address()), if line == B { "b" } else { "a" })
+    origin_at(&format!("rtmp://{}/live", line.address()), if line == B { KEY_B } else { KEY_A })
 }
 
 pub fn origin_at(url: &str, key: &str) -> String {

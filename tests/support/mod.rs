@@ -45,6 +45,10 @@ impl Daemon {
         self.child.pid()
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.ended().is_some()
+    }
+
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("onaird.log")).unwrap_or_default()
     }
