@@ -24,6 +24,7 @@ build: ## the daemon as it is installed on a box: target/release/onaird
 
 # Tests that measure time start encoders of their own; too many at once only measure each other.
 test: check ## format, lints, all tests against real origins
+	-@tools/install-peers
 	$(CARGO) test --locked --no-fail-fast -- --test-threads=2
 
 check: ## format and lints only

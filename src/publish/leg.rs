@@ -275,7 +275,7 @@ impl Leg {
 
     fn next_turned(&mut self, turn: Result<Turn, PublishError>) {
         match (turn, &self.next) {
-            (Ok(Turn::Opened(route)), Some(line)) => self.routes[line.origin].learn(route),
+            (Ok(Turn::Opened(route)), Some(line)) => self.routes[line.origin].learn(*route),
             (Ok(_), _) => {}
             (Err(error), _) => self.next_failed(error),
         }

@@ -28,7 +28,7 @@ enum State {
 pub enum Turn {
     Nothing,
     /// It is open; what was learnt on the way.
-    Opened(Route),
+    Opened(Box<Route>),
 }
 
 impl Line {
@@ -48,7 +48,7 @@ impl Line {
                 let (route, opened) = opening.await;
                 let (conn, session) = opened?;
                 self.state = State::Open(Box::new(Flow::new(conn, session, currents, terms)?));
-                Ok(Turn::Opened(route))
+                Ok(Turn::Opened(Box::new(route)))
             }
         }
     }

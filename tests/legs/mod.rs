@@ -122,6 +122,11 @@ impl Tag {
         self.body[1] == 0
     }
 
+    /// Neither decoder configuration nor the mark of the end that ffmpeg writes.
+    pub fn is_media(&self) -> bool {
+        self.body[1] == 1
+    }
+
     pub fn is_keyframe(&self) -> bool {
         self.is_video() && self.body[0] >> 4 == 1
     }
@@ -153,6 +158,7 @@ pub fn read_flv(path: &Path) -> Vec<Tag> {
 }
 
 /// Real H.264 and AAC: 12 s, a keyframe every second, no B-frames.
+#[derive(Clone)]
 pub struct Clip {
     pub format: Arc<Format>,
     pub tags: Vec<Tag>,
@@ -178,7 +184,7 @@ impl Clip {
         let (framerate, bitrate) = (FrameRate::new(30, 1).unwrap(), BitRate::from_bps(1_000_000));
         let video = VideoFormat { width: 320, height: 180, framerate, bitrate, avcc: header(Track::Video) };
         let audio = AudioFormat { rate: 48_000, channels: 2, bitrate: BitRate::from_bps(64_000), asc: header(Track::Audio) };
-        let tags = tags.iter().filter(|tag| !tag.is_header() && tag.millis < 12_000).cloned().collect();
+        let tags = tags.iter().filter(|tag| tag.is_media() && tag.millis < 12_000).cloned().collect();
         Self { format: Arc::new(Format { video, audio }), tags }
     }
 
@@ -295,7 +301,7 @@ pub async fn seconds(count: u64) {
 
 /// Media of a track.
 pub fn media(tags: &[Tag], track: Track) -> Vec<Tag> {
-    tags.iter().filter(|tag| tag.track == track && !tag.is_header()).cloned().collect()
+    tags.iter().filter(|tag| tag.track == track && tag.is_media()).cloned().collect()
 }
 
 /// How many tags both have, which must be the same, in the same order, at the same distances in time. An origin records times

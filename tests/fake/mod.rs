@@ -1,0 +1,279 @@
+//! A server that answers as its script says, however odd that is. It reads what it is sent with a reader that is not the one
+//! under test, keeps count of it, and judges nothing.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use onaird::publish::amf0::{Value, encode};
+use rml_rtmp::chunk_io::ChunkDeserializer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub const COMMAND: u8 = 20;
+pub const AMF3_COMMAND: u8 = 17;
+pub const DATA: u8 = 18;
+
+/// When the server does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cue {
+    Accepted,
+    /// The client's first half of the handshake is there.
+    Hello,
+    /// All of it is.
+    Greeted,
+    Command(&'static str),
+    /// The first sound or picture.
+    Media,
+}
+
+#[derive(Clone, Debug)]
+pub enum Act {
+    Say(Vec<u8>),
+    /// The same, so many bytes at a time.
+    Dribble(Vec<u8>, usize),
+    /// A command with the transaction number of the one that it answers, in a message of this type.
+    Reply(u8, &'static str, Vec<Value>),
+    /// The end of the connection, with what is unread thrown away.
+    Close,
+    /// The end of the server's half only.
+    HalfClose,
+    Reset,
+    /// Neither reads nor writes any more.
+    Sleep,
+}
+
+use Act::*;
+use Cue::*;
+
+#[derive(Clone)]
+pub struct Script(HashMap<Cue, Vec<Act>>);
+
+impl Script {
+    /// What the most usual server does.
+    pub fn friendly() -> Self {
+        let connected = status_object("NetConnection.Connect.Success");
+        let script = [
+            (Hello, vec![Say(handshake())]),
+            (Command("connect"), vec![Reply(COMMAND, "_result", vec![Value::Null, connected])]),
+            (Command("createStream"), vec![Reply(COMMAND, "_result", vec![Value::Null, Value::Number(1.0)])]),
+            (Command("publish"), vec![Say(start())]),
+        ];
+        Self(script.into())
+    }
+
+    pub fn before(mut self, cue: Cue, act: Act) -> Self {
+        self.0.entry(cue).or_default().insert(0, act);
+        self
+    }
+
+    pub fn after(mut self, cue: Cue, act: Act) -> Self {
+        self.0.entry(cue).or_default().push(act);
+        self
+    }
+
+    /// Before every answer, and at the first picture.
+    pub fn always(self, bytes: &[u8]) -> Self {
+        let cues = [Command("connect"), Command("createStream"), Command("publish"), Media];
+        cues.into_iter().fold(self, |script, cue| script.before(cue, Say(bytes.to_vec())))
+    }
+
+    pub fn instead(mut self, cue: Cue, acts: Vec<Act>) -> Self {
+        self.0.insert(cue, acts);
+        self
+    }
+}
+
+/// What has come, on all connections.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub connections: usize,
+    pub commands: Vec<String>,
+    /// Types of the messages with media or about it.
+    pub media: Vec<u8>,
+    pub fault: Option<String>,
+}
+
+pub struct Fake {
+    pub port: u16,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Fake {
+    /// Listens until the test ends.
+    pub async fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self { port: listener.local_addr().unwrap().port(), seen: Arc::default() };
+        let seen = fake.seen.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                seen.lock().unwrap().connections += 1;
+                let play = Play { stream, script: script.clone(), seen: seen.clone(), chunks: ChunkDeserializer::new() };
+                tokio::spawn(play.run());
+            }
+        });
+        fake
+    }
+
+    pub fn seen(&self) -> Seen {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+/// One connection.
+struct Play {
+    stream: TcpStream,
+    script: Script,
+    seen: Arc<Mutex<Seen>>,
+    chunks: ChunkDeserializer,
+}
+
+impl Play {
+    /// Errors are the client's leaving, which is its right.
+    async fn run(mut self) {
+        let seen = self.seen.clone();
+        if let Err(error) = self.play().await
+            && error.kind() == io::ErrorKind::InvalidData
+        {
+            seen.lock().unwrap().fault = Some(error.to_string());
+        }
+    }
+
+    async fn play(&mut self) -> io::Result<()> {
+        self.act(Accepted, 0.0).await?;
+        self.stream.read_exact(&mut [0; 1537]).await?;
+        self.act(Hello, 0.0).await?;
+        self.stream.read_exact(&mut [0; 1536]).await?;
+        self.act(Greeted, 0.0).await?;
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = self.stream.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok(());
+            }
+            self.read(&buffer[..count]).await?;
+        }
+    }
+
+    async fn read(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        let invalid = |error: &dyn std::fmt::Debug| io::Error::new(io::ErrorKind::InvalidData, format!("{error:?}"));
+        while let Some(message) = self.chunks.get_next_message(bytes).map_err(|error| invalid(&error))? {
+            bytes = &[];
+            match (message.type_id, &message.data[..]) {
+                (1, &[a, b, c, d]) => {
+                    let size = u32::from_be_bytes([a, b, c, d]) as usize;
+                    self.chunks.set_max_chunk_size(size).map_err(|error| invalid(&error))?;
+                }
+                (COMMAND, data) => self.command(data).await?,
+                (kind @ (8 | 9 | DATA), _) => self.media(kind).await?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn command(&mut self, data: &[u8]) -> io::Result<()> {
+        let length = usize::from(u16::from_be_bytes([data[1], data[2]]));
+        let name = String::from_utf8_lossy(&data[3..3 + length]).into_owned();
+        let number: [u8; 8] = data[4 + length..12 + length].try_into().unwrap();
+        self.seen.lock().unwrap().commands.push(name.clone());
+        let cue = self.script.0.keys().copied().find(|cue| matches!(cue, Command(of) if *of == name));
+        match cue {
+            Some(cue) => self.act(cue, f64::from_be_bytes(number)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn media(&mut self, kind: u8) -> io::Result<()> {
+        self.seen.lock().unwrap().media.push(kind);
+        match kind {
+            // Once for each connection.
+            8 | 9 if self.script.0.contains_key(&Media) => {
+                self.act(Media, 0.0).await?;
+                self.script.0.remove(&Media);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn act(&mut self, cue: Cue, transaction: f64) -> io::Result<()> {
+        for act in self.script.0.get(&cue).cloned().unwrap_or_default() {
+            match act {
+                Say(bytes) => self.stream.write_all(&bytes).await?,
+                Dribble(bytes, size) => self.dribble(&bytes, size).await?,
+                Reply(kind, name, values) => {
+                    let head = [Value::string(name), Value::Number(transaction)];
+                    self.stream.write_all(&message(3, kind, &encode(&[&head[..], &values].concat()))).await?;
+                }
+                Close => return Err(io::ErrorKind::ConnectionAborted.into()),
+                HalfClose => self.stream.shutdown().await?,
+                Reset => {
+                    socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
+                    return Err(io::ErrorKind::ConnectionAborted.into());
+                }
+                Sleep => std::future::pending().await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn dribble(&mut self, bytes: &[u8], size: usize) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        for part in bytes.chunks(size) {
+            self.stream.write_all(part).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+/// S0, S1 and S2, plain.
+pub fn handshake() -> Vec<u8> {
+    let mut bytes = vec![3; 1 + 2 * 1536];
+    bytes[1..9].fill(0);
+    bytes
+}
+
+/// A message in chunks of the usual 128 bytes.
+pub fn message(chunk_stream: u8, kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(chunk_stream, kind, payload.len());
+    for (index, part) in payload.chunks(128).enumerate() {
+        if index > 0 {
+            bytes.push(0xC0 | chunk_stream);
+        }
+        bytes.extend(part);
+    }
+    bytes
+}
+
+/// A full header.
+pub fn header(chunk_stream: u8, kind: u8, length: usize) -> Vec<u8> {
+    let [_, a, b, c] = (length as u32).to_be_bytes();
+    vec![chunk_stream, 0, 0, 0, a, b, c, kind, 0, 0, 0, 0]
+}
+
+pub fn command(values: &[Value]) -> Vec<u8> {
+    message(3, COMMAND, &encode(values))
+}
+
+pub fn control(kind: u8, payload: &[u8]) -> Vec<u8> {
+    message(2, kind, payload)
+}
+
+pub fn status_object(code: &str) -> Value {
+    object(&[("level", "status"), ("code", code)])
+}
+
+pub fn object(properties: &[(&str, &str)]) -> Value {
+    Value::Object(properties.iter().map(|(name, value)| ((*name).to_owned(), Value::string(*value))).collect())
+}
+
+pub fn on_status(info: Value) -> Vec<u8> {
+    encode(&[Value::string("onStatus"), Value::Number(0.0), Value::Null, info])
+}
+
+pub fn start() -> Vec<u8> {
+    message(3, COMMAND, &on_status(status_object("NetStream.Publish.Start")))
+}
