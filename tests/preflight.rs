@@ -2,9 +2,11 @@
 
 mod support;
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use onaird::demo::child::{self, Child};
 use onaird::demo::origin::Origin;
@@ -129,6 +131,60 @@ fn all_is_well_and_the_figures_are_told() {
     assert!(uplink.contains("you need 1.2 Mbit/s per leg, 2.3 Mbit/s for both"), "{uplink}");
     let rate: f64 = uplink.split("at least ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
     assert!((3.5..=5.2).contains(&rate), "{uplink}");
+}
+
+/// A line of 1 Mbit/s to this port: what its kernel acknowledges but has not passed on does not matter over 4 s.
+fn narrow_line(port: u16) -> u16 {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.set_recv_buffer_size(32 << 10).unwrap();
+    // Segments of 64 KiB, the loopback's, hardly fit into such a buffer.
+    listener.set_tcp_mss(1460).unwrap();
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(8).unwrap();
+    let listener = TcpListener::from(listener);
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut origin) = (client.unwrap(), TcpStream::connect(("127.0.0.1", port)).unwrap());
+            let (mut back, mut to_client) = (origin.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut back, &mut to_client);
+                let _ = to_client.shutdown(std::net::Shutdown::Write);
+            });
+            std::thread::spawn(move || {
+                let mut buffer = [0; 2500];
+                while let Ok(count @ 1..) = client.read(&mut buffer) {
+                    if origin.write_all(&buffer[..count]).is_err() {
+                        break;
+                    }
+                    wait(Duration::from_millis(20) * count as u32 / 2500);
+                }
+                let _ = origin.shutdown(std::net::Shutdown::Write);
+            });
+        }
+    });
+    address.port()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a line that is slow on purpose")]
+fn wait(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+#[test]
+fn a_line_that_is_too_narrow_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let origin = recorder(&folder.path().join("1"));
+    let port = origin.url().rsplit(':').next().unwrap().split('/').next().unwrap().parse().unwrap();
+    let narrow = format!("rtmp://127.0.0.1:{}/live", narrow_line(port));
+    let output = check(folder.path(), &written(folder.path(), &[leg("a", &[(&narrow, "k")])]));
+    let said = text(&output.stdout);
+    let uplink = said.lines().last().unwrap();
+    println!("{uplink}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(uplink.contains("failed") && uplink.contains("Lower `video_bitrate`"), "{uplink}");
+    let rate: f64 = uplink.split("at least ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!((0.3..=1.1).contains(&rate), "the line carries 1 Mbit/s: {uplink}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::status::{ArchiveState, Leg, LegState, Shows, Status};
+use crate::status::{ArchiveState, Leg, LegState, Proof, ProofState, Shows, Status};
 use crate::units::{BitRate, ByteSize};
 
 /// How many events are shown to who asks once.
@@ -168,9 +168,25 @@ fn leg_lines(leg: &Leg) -> Vec<Line> {
         leg.dropped_gops
     );
     let mut lines = vec![Line { text, mood }, faint(past)];
+    lines.extend(leg.proof.as_ref().map(proof_line));
     let fault = leg.last_error.as_ref().filter(|_| leg.state != LegState::Live);
     lines.extend(fault.map(|fault| Line { text: format!("{:<12} {fault}", ""), mood: Mood::Bad }));
     lines
+}
+
+fn proof_line(proof: &Proof) -> Line {
+    let seen = match (proof.delay_ms, proof.age_s) {
+        (Some(delay), Some(age)) => format!(", last seen {} ago with a delay of {delay} ms", span(age)),
+        _ => String::new(),
+    };
+    let fault = proof.last_error.as_ref().map(|fault| format!("; {fault}")).unwrap_or_default();
+    let (words, mood) = match proof.state {
+        ProofState::Waiting => ("not seen behind the origin yet", Mood::Faint),
+        ProofState::Seen => ("comes back from the origin as it was sent", Mood::Faint),
+        ProofState::Missing => ("does not come back from the origin", Mood::Bad),
+        ProofState::Mismatch => ("another stream comes back from the origin", Mood::Bad),
+    };
+    Line { text: format!("{:<12} {words}{seen}{fault}", ""), mood }
 }
 
 fn archive_lines(status: &Status) -> Vec<Line> {
@@ -311,7 +327,11 @@ mod tests {
             },
             inputs: vec![Input { name: "test".into(), kind: "test".into(), signal: Signal::Locked, ..Input::default() }],
             legs: vec![
-                Leg { rtt_ms: Some(0.04), ..leg("a", LegState::Live, "rtmp://127.0.0.1:4001/live") },
+                Leg {
+                    rtt_ms: Some(0.04),
+                    proof: Some(Proof { state: ProofState::Seen, delay_ms: Some(68), age_s: Some(3), last_error: None }),
+                    ..leg("a", LegState::Live, "rtmp://127.0.0.1:4001/live")
+                },
                 Leg { last_error: Some("refused".into()), ..leg("b", LegState::Waiting, "rtmp://127.0.0.1:4002/live") },
             ],
             archive: Archive {
@@ -338,6 +358,7 @@ sound        [||||||||||||||||....]  -12 dBFS   [....................] -100 dBFS
 leg          state      origin                          bit rate    queue      rtt
 a            live       rtmp://127.0.0.1:4001/live    3.1 Mbit/s    12 ms   0.0 ms
              for 1 min 5 s, 5.0 MiB sent, 0 reconnects, 0 failovers, 0 GOPs dropped
+             comes back from the origin as it was sent, last seen 3 s ago with a delay of 68 ms
 b            waiting    rtmp://127.0.0.1:4002/live    3.1 Mbit/s    12 ms
              for 1 min 5 s, 5.0 MiB sent, 0 reconnects, 0 failovers, 0 GOPs dropped
              refused
