@@ -431,7 +431,7 @@ async fn odd_servers_are_published_to() {
 
 /// Servers that cannot be published to, and words of which one must be in the report of it.
 fn dead_ends() -> Vec<(String, Script, &'static [&'static str])> {
-    const ENDED: &[&str] = &["closed the connection", "broke", "reset"];
+    const ENDED: &[&str] = &["closed the connection", "closed at once", "broke", "reset"];
     const SILENT: &[&str] = &["did not answer"];
     const NONSENSE: &[&str] = &["cannot be understood"];
     let refusal = |code| Value::Object(vec![("level".into(), Value::string("error")), ("code".into(), Value::string(code))]);
