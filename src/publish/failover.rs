@@ -221,6 +221,12 @@ impl Failover {
         order.iter().map(|origin| self.origins[*origin].hold).filter(|hold| *hold > now).min()
     }
 
+    /// When the first origin is free again, if all are held.
+    pub fn all_held_until(&self, order: &[usize], now: MediaTime) -> Option<MediaTime> {
+        let any_free = order.iter().any(|origin| self.is_free(*origin, now));
+        self.wakes_at(order, now).filter(|_| !any_free)
+    }
+
     /// A connection to `origin` could not be had, or has ended after media had been live on it for `lived`.
     pub fn ended(&mut self, origin: usize, outcome: Outcome, lived: Duration, facts: &Facts, now: MediaTime, random: f64) {
         let circuit = &mut self.origins[origin];
@@ -413,6 +419,7 @@ mod tests {
         failover.ended(1, Outcome::Failed, ZERO, &NOBODY, at(200), 0.5);
         assert_eq!(failover.decide(&NOBODY, &[0, 1], at(200)), None);
         assert_eq!(failover.wakes_at(&[0, 1], at(200)), Some(at(600)));
+        assert_eq!([200, 600].map(|now| failover.all_held_until(&[0, 1], at(now))), [Some(at(600)), None]);
         assert_eq!(failover.decide(&NOBODY, &[0, 1], at(600)), open(0));
     }
 

@@ -299,7 +299,7 @@ impl Leg {
         self.last = error.outcome();
         self.note_end(line.origin, self.last, lived(&line));
         let now = self.room.currents.clock.now();
-        let free = self.failover.wakes_at(self.preference.order(), now);
+        let free = self.failover.all_held_until(self.preference.order(), now);
         self.view.failed(line.origin, &error, self.active.is_some(), free.map(|free| free.since(now)));
         self.leave(Some(line));
     }

@@ -74,7 +74,7 @@ impl View {
         let verb = if was_live { "lost " } else { "" };
         let then = match free {
             _ if still_live => "the leg stays where it is".to_owned(),
-            Some(wait) if self.origins.len() == 1 => format!("next try in {:.1} s", wait.as_secs_f64()),
+            Some(wait) => format!("next try in {:.1} s", wait.as_secs_f64()),
             _ if self.origins.len() == 1 => "trying again at once".to_owned(),
             _ => "trying the next origin".to_owned(),
         };
