@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use fake::Act::{Close, Dribble, HalfClose, Reply, Reset, Say, Sleep};
+use fake::Act::{Close, Dribble, HalfClose, Login, Reply, Reset, Say, Sleep};
 use fake::Cue::{self, Accepted, Greeted, Hello, Media};
 use fake::{AMF3_COMMAND, COMMAND, DATA, Fake, Script, command, control, header, message, object, on_status, start};
 use legs::*;
@@ -180,6 +180,118 @@ async fn node_media_server_takes_the_stream() {
     assert_eq!(records.len(), 1, "{records:?}");
     is_at_rest(&records[0]).await;
     assert_faithful(&records[0], &clip);
+}
+
+fn openssl(folder: &Path, arguments: &str) {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output();
+    let output = output.expect("openssl is needed for this test");
+    assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An authority (`ca.pem`) and a server's key and certificate by it (`key.pem`, `cert.pem`), for 127.0.0.1.
+fn certificates() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+    let new = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(folder.path(), &format!("{new} -x509 -days 30 -subj /CN=authority -keyout ca.key -out ca.pem"));
+    openssl(folder.path(), &format!("{new} -subj /CN=server -keyout key.pem -out request.pem"));
+    openssl(
+        folder.path(),
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile names -out cert.pem",
+    );
+    folder
+}
+
+#[tokio::test]
+async fn node_media_server_takes_the_stream_encrypted() {
+    let (files, port) = (certificates(), free_port());
+    let file = |name| files.path().join(name);
+    let server = node_media_server(free_port(), Some((port, &file("key.pem"), &file("cert.pem")))).await;
+    eventually("the encrypted port", || is_listening(port)).await;
+    let mut encrypted = origin(port, "live");
+    encrypted.url.secure = true;
+    let distrusted = encrypted.clone();
+    encrypted.ca_file = Some(file("ca.pem"));
+    let clip = Clip::make("1M");
+    publish_for(&encrypted, &clip, 4).await;
+    let records = node_records(&server);
+    assert_eq!(records.len(), 1, "{records:?}");
+    is_at_rest(&records[0]).await;
+    assert_faithful(&records[0], &clip);
+
+    let mut studio = Studio::open();
+    let leg = studio.simple_leg(vec![distrusted]);
+    let error = studio.reaches(leg, "a refusal of its certificate", |leg| leg.last_error.is_some()).await.last_error.unwrap();
+    println!("{error}");
+    assert!(error.contains("certificate") && error.contains("authority"), "{error}");
+    studio.close().await;
+}
+
+#[tokio::test]
+async fn a_login_is_answered_and_a_wrong_password_told() {
+    let server = Fake::start(Script::friendly().instead(CONNECT, vec![Login("box 7", "correct horse")])).await;
+    let with = |password| {
+        let login = config::Login { user: "box 7".into(), password: Secret::new(password) };
+        config::Origin { login: Some(login), ..origin(server.port, "live") }
+    };
+    let mut studio = Studio::open();
+    let feeder = feed(&studio.hub, &studio.clock, Clip::make("200k"));
+    let leg = studio.simple_leg(vec![with("correct horse")]);
+    studio.goes_live(leg, &with("")).await;
+    let apps = server.seen().apps;
+    println!("{apps:#?}");
+    assert_eq!((apps.len(), apps[0].as_str(), apps[1].as_str()), (3, "live", "live?authmod=adobe&user=box%207"));
+    let leg = studio.simple_leg(vec![with("wrong")]);
+    let error = studio.reaches(leg, "a refusal", |leg| leg.state == LegState::Rejected).await.last_error.unwrap();
+    println!("{error}");
+    assert!(error.contains("user name or the password"), "{error}");
+    let leg = studio.simple_leg(vec![origin(server.port, "live")]);
+    let error = studio.reaches(leg, "a refusal", |leg| leg.state == LegState::Rejected).await.last_error.unwrap();
+    println!("{error}");
+    assert!(error.contains("wants a user name and a password"), "{error}");
+    let shown = serde_json::to_string(&*studio.status.borrow()).unwrap();
+    assert!(!shown.contains("correct horse") && !shown.contains("response="), "{shown}");
+    studio.close().await;
+    feeder.abort();
+}
+
+fn redirection(port: u16) -> Vec<fake::Act> {
+    let ex = Value::Object(vec![
+        ("code".into(), Value::Number(302.0)),
+        ("redirect".into(), Value::string(format!("rtmp://127.0.0.1:{port}/other"))),
+    ]);
+    let info = Value::Object(vec![
+        ("level".into(), Value::string("error")),
+        ("code".into(), Value::string("NetConnection.Connect.Rejected")),
+        ("ex".into(), ex),
+    ]);
+    vec![Reply(COMMAND, "_error", vec![Value::Null, info])]
+}
+
+/// One sends us away at the door, one while we are live; each time the stream goes on where it was sent.
+#[tokio::test]
+async fn servers_may_send_us_elsewhere() {
+    let home = Fake::start(friendly()).await;
+    let at_the_door = Fake::start(friendly().instead(CONNECT, redirection(home.port))).await;
+    let mut studio = Studio::open();
+    let feeder = feed(&studio.hub, &studio.clock, Clip::make("200k"));
+    let leg = studio.simple_leg(vec![origin(at_the_door.port, "live")]);
+    studio.reaches(leg, "live", |leg| leg.state == LegState::Live && leg.taken).await;
+    assert_eq!((at_the_door.seen().connections, home.seen().connections), (1, 1));
+    assert_eq!(home.seen().apps, ["other"]);
+
+    let next = Fake::start(friendly()).await;
+    let url = format!("//127.0.0.1:{}/new", next.port);
+    let info = object(&[("level", "status"), ("code", "NetConnection.Connect.ReconnectRequest"), ("tcUrl", &url)]);
+    let sends_away = Fake::start(friendly().after(Media, Say(message(3, COMMAND, &on_status(info))))).await;
+    let leg = studio.simple_leg(vec![origin(sends_away.port, "live")]);
+    eventually("the stream at its new place", || next.seen().media.len() > 60).await;
+    let left = || sends_away.seen().commands.ends_with(&["FCUnpublish".into(), "deleteStream".into()]);
+    eventually("a good-bye at the old one", left).await;
+    assert_eq!(next.seen().apps, ["new"]);
+    assert_eq!(studio.figures(leg).state, LegState::Live);
+    studio.close().await;
+    feeder.abort();
 }
 
 /// Writes all that the session has to say.

@@ -6,7 +6,10 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use onaird::publish::amf0::{Value, encode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use md5::{Digest, Md5};
+use onaird::publish::amf0::{Value, decode, encode};
 use rml_rtmp::chunk_io::ChunkDeserializer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -35,6 +38,8 @@ pub enum Act {
     Dribble(Vec<u8>, usize),
     /// A command with the transaction number of the one that it answers, in a message of this type.
     Reply(u8, &'static str, Vec<Value>),
+    /// Lets only this user in, by the challenge that `authmod=adobe` stands for; answers `connect`.
+    Login(&'static str, &'static str),
     /// The end of the connection, with what is unread thrown away.
     Close,
     /// The end of the server's half only.
@@ -90,6 +95,8 @@ impl Script {
 pub struct Seen {
     pub connections: usize,
     pub commands: Vec<String>,
+    /// `app` of every connect.
+    pub apps: Vec<String>,
     /// Types of the messages with media or about it.
     pub media: Vec<u8>,
     pub fault: Option<String>,
@@ -177,6 +184,10 @@ impl Play {
         let length = usize::from(u16::from_be_bytes([data[1], data[2]]));
         let name = String::from_utf8_lossy(&data[3..3 + length]).into_owned();
         let number: [u8; 8] = data[4 + length..12 + length].try_into().unwrap();
+        if name == "connect" {
+            let app = decode(data).get(2).and_then(|value| value.get("app")?.as_str().map(str::to_owned));
+            self.seen.lock().unwrap().apps.extend(app);
+        }
         self.seen.lock().unwrap().commands.push(name.clone());
         let cue = self.script.0.keys().copied().find(|cue| matches!(cue, Command(of) if *of == name));
         match cue {
@@ -204,8 +215,11 @@ impl Play {
                 Say(bytes) => self.stream.write_all(&bytes).await?,
                 Dribble(bytes, size) => self.dribble(&bytes, size).await?,
                 Reply(kind, name, values) => {
-                    let head = [Value::string(name), Value::Number(transaction)];
-                    self.stream.write_all(&message(3, kind, &encode(&[&head[..], &values].concat()))).await?;
+                    self.stream.write_all(&reply(kind, name, transaction, &values)).await?;
+                }
+                Login(user, password) => {
+                    let app = self.seen.lock().unwrap().apps.last().cloned().unwrap_or_default();
+                    self.stream.write_all(&judge_login(&app, user, password, transaction)).await?;
                 }
                 Close => return Err(io::ErrorKind::ConnectionAborted.into()),
                 HalfClose => self.stream.shutdown().await?,
@@ -227,6 +241,32 @@ impl Play {
         }
         Ok(())
     }
+}
+
+fn reply(kind: u8, name: &str, transaction: f64, values: &[Value]) -> Vec<u8> {
+    let head = [Value::string(name), Value::Number(transaction)];
+    message(3, kind, &encode(&[&head[..], values].concat()))
+}
+
+/// The answer to a connect with this `app`: asks for a name, then for an answer to a challenge, then lets in or not.
+fn judge_login(app: &str, user: &str, password: &str, transaction: f64) -> Vec<u8> {
+    let query: HashMap<&str, &str> =
+        app.split_once('?').map_or("", |(_, query)| query).split('&').filter_map(|part| part.split_once('=')).collect();
+    let hash = |text: String| STANDARD.encode(Md5::digest(text));
+    let answer = |ours: &str| hash(format!("{}b3BhcXVl{ours}", hash(format!("{user}c2FsdA=={password}"))));
+    let reject = "[ AccessManager.Reject ] : [";
+    let words = match (query.get("response"), query.get("challenge"), query.get("user")) {
+        (Some(response), Some(ours), _) if *response == answer(ours) => {
+            return reply(COMMAND, "_result", transaction, &[Value::Null, status_object("NetConnection.Connect.Success")]);
+        }
+        (Some(_), ..) => format!("{reject} authmod=adobe ] : ?reason=authfailed&opaque=b3BhcXVl"),
+        (None, _, Some(user)) => {
+            format!("{reject} authmod=adobe ] : ?reason=needauth&user={user}&salt=c2FsdA==&challenge=Y2g=&opaque=b3BhcXVl")
+        }
+        _ => format!("{reject} code=403 need auth; authmod=adobe ] : "),
+    };
+    let info = object(&[("level", "error"), ("code", "NetConnection.Connect.Rejected"), ("description", &words)]);
+    reply(COMMAND, "_error", transaction, &[Value::Null, info])
 }
 
 /// S0, S1 and S2, plain.
