@@ -14,11 +14,9 @@ use tokio::time::timeout;
 use super::auth::Login;
 use super::dial::{Door, Route, STEP_LIMIT};
 use super::health::SocketTruth;
-use super::refusal::Refusal;
 use super::session::{Event, Session, Step, Target};
 use super::tls::Tls;
-use super::{PublishError, redirect, tcp_info};
-use crate::config::OriginUrl;
+use super::{PublishError, tcp_info};
 
 /// Read at once, at most; a publisher receives little.
 const READ: usize = 8 << 10;
@@ -49,20 +47,16 @@ pub async fn open(route: &mut Route, device: &str, started_at: Option<&str>) -> 
             Err(PublishError::Refused(refusal)) => refusal,
             other => return other,
         };
-        match (&refusal.challenge, &mut login, named(route, &refusal)) {
+        let elsewhere = refusal.redirect.as_deref().and_then(|named| route.redirected(named));
+        match (&refusal.challenge, &mut login, elsewhere) {
             (Some(challenge), Some(login), _) => authorization = Some(login.next(challenge, fastrand::u32(..))?),
-            (_, _, Some(url)) if hops < MAX_HOPS => {
+            (_, _, Some(elsewhere)) if hops < MAX_HOPS => {
                 hops += 1;
-                *route = route.redirected(url);
+                *route = elsewhere;
             }
             _ => return Err(PublishError::Refused(refusal)),
         }
     }
-}
-
-/// Where a refusal sends us.
-fn named(route: &Route, refusal: &Refusal) -> Option<OriginUrl> {
-    OriginUrl::parse(&redirect::resolve(&route.url.to_string(), refusal.redirect.as_deref()?))
 }
 
 /// What a session to this origin says.

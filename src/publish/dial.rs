@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{PublishError, address, tls};
+use super::{PublishError, address, redirect, tls};
 use crate::config::{Origin, OriginUrl};
 
 /// Limit of each step of a set-up: name, addresses, TLS, handshake, connect, createStream, publish.
@@ -117,8 +117,14 @@ impl Route {
         Self { url: origin.url.clone(), origin: origin.clone(), door }
     }
 
-    /// The same origin at the place that it has named itself.
-    pub fn redirected(&self, url: OriginUrl) -> Self {
+    /// The same origin at the place that it has named itself, in full or relative to the present one; `None` if we cannot or
+    /// will not go there: what was encrypted stays encrypted.
+    pub fn redirected(&self, named: &str) -> Option<Self> {
+        let url = OriginUrl::parse(&redirect::resolve(&self.url.to_string(), named))?;
+        (url.secure || !self.url.secure).then(|| self.at(url))
+    }
+
+    fn at(&self, url: OriginUrl) -> Self {
         let door = Door { secure: url.secure, host: url.host.clone(), port: url.port, last_good: None, ..self.door.clone() };
         Self { url, door, origin: self.origin.clone() }
     }
@@ -162,5 +168,27 @@ async fn attempt(address: SocketAddr, interface: Option<String>) -> Result<TcpSt
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(PublishError::Connect { address, error }),
         Err(_) => Err(PublishError::Unreachable { address, limit: STEP_LIMIT }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_redirection_is_followed_but_never_out_of_encryption() {
+        let route = |url| Route::new(&Origin::new(OriginUrl::parse(url).unwrap(), Secret::new("key")), None);
+        let table = [
+            ("rtmp://a/live", "rtmp://b:1936/other", Some("rtmp://b:1936/other")),
+            ("rtmp://a/live", "/other", Some("rtmp://a/other")),
+            ("rtmp://a/live", "rtmps://b/other", Some("rtmps://b/other")),
+            ("rtmps://a/live", "rtmp://b/other", None),
+            ("rtmps://a/live", "http://b/other", None),
+        ];
+        for (from, named, wanted) in table {
+            let to = route(from).redirected(named).map(|route| route.url.to_string());
+            assert_eq!(to.as_deref(), wanted, "{from} {named}");
+        }
     }
 }

@@ -46,6 +46,9 @@ pub const GIVEN_UP: Duration = Duration::from_secs(3);
 /// A spare that is held for less than this is waited for.
 const SOON: Duration = Duration::from_secs(1);
 
+/// A leg that has just changed its origin does not look for a better one yet.
+const SETTLED: Duration = Duration::from_secs(10);
+
 /// How long a spare that was opened on a suspicion is kept after it was disproved.
 const KEPT: Duration = Duration::from_secs(5);
 
@@ -291,7 +294,7 @@ impl Failover {
 
     /// The active connection is fine and alone.
     fn improve(&mut self, active: Active, order: &[usize], now: MediaTime) -> Option<Order> {
-        if active.redirected {
+        if active.redirected && now.since(self.switched) >= APART {
             self.open(active.origin, Purpose::Redirect, now);
             return Some(Order::Open { origin: active.origin, redirected: true });
         }
@@ -304,7 +307,7 @@ impl Failover {
 
     /// A better origin than the active one that may be gone back to.
     fn better(&self, active: usize, order: &[usize], now: MediaTime) -> Option<usize> {
-        if !self.wishes.failback {
+        if !self.wishes.failback || now.since(self.switched) < SETTLED {
             return None;
         }
         let mut better = order.iter().copied().take_while(|origin| *origin != active);

@@ -19,8 +19,8 @@ use super::preference::Preference;
 use super::rate::{Limits, ProgramRate, RateControl};
 use super::uplink::Voice;
 use super::view::View;
-use super::{Currents, PublishError, Room, Terms, redirect};
-use crate::config::{self, OriginUrl, Resume};
+use super::{Currents, PublishError, Room, Terms};
+use crate::config::{self, Resume};
 use crate::control::Rates;
 use crate::media::hub::Sequence;
 use crate::report::Report;
@@ -204,8 +204,7 @@ impl Leg {
     fn redirected_route(&self, origin: usize) -> Route {
         let route = &self.routes[origin];
         let named = self.active.as_ref().and_then(Line::flow).and_then(Flow::redirect).flatten();
-        let named = named.and_then(|named| OriginUrl::parse(&redirect::resolve(&route.url.to_string(), named)));
-        named.map_or_else(|| route.clone(), |url| route.redirected(url))
+        named.and_then(|named| route.redirected(named)).unwrap_or_else(|| route.clone())
     }
 
     /// Where the next connection starts: where the present one is sure to have got everything before, if that one is in doubt or

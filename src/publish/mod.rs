@@ -194,7 +194,7 @@ pub enum PublishError {
     Broken(#[from] io::Error),
     #[error("the origin cannot be understood: {0}")]
     Session(#[from] SessionError),
-    #[error("the origin refused: {0}")]
+    #[error("{0}")]
     Refused(Refusal),
     #[error(transparent)]
     Denied(#[from] Denied),

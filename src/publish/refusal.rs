@@ -147,8 +147,8 @@ impl Refusal {
         let said =
             [self.code.as_str(), &self.description].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": ");
         match (self.meaning, said.as_str()) {
-            ("", "") => "no reason given".to_owned(),
-            ("", _) => said,
+            ("", "") => "the origin refused and gave no reason".to_owned(),
+            ("", _) => format!("the origin refused: {said}"),
             (meaning, "") => meaning.to_owned(),
             (meaning, _) => format!("{meaning} ({said})"),
         }
@@ -220,7 +220,7 @@ mod tests {
             ("NetConnection.Connect.Closed", "", Closing, "closes"),
             ("NetStream.Publish.Failed", "disk broken", Unknown, "NetStream.Publish.Failed: disk broken"),
             ("", "odd", Unknown, "odd"),
-            ("", "", Unknown, "no reason given"),
+            ("", "", Unknown, "gave no reason"),
         ];
         for (code, description, kind, word) in table {
             let refusal = refusal(code, description);

@@ -233,6 +233,9 @@ impl Stage {
 
     /// Lets the stream settle, stops the daemon, and compares what was recorded.
     pub fn finish(mut self, back: Option<Duration>) -> Figures {
+        if std::env::var_os("FAULT_LOG").is_some() {
+            say(&format!("the daemon's log:\n{}", self.daemon().log()));
+        }
         let mut faults = Vec::new();
         if !self.settles() {
             faults.push("leg a never caught up with leg b".to_owned());
