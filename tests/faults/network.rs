@@ -113,7 +113,7 @@ impl Line {
     }
 
     pub fn unlimited(self) {
-        tool("tc", &["qdisc", "delete", "dev", self.device, "root"]);
+        let _ = Command::new("tc").args(["qdisc", "delete", "dev", self.device, "root"]).stderr(Stdio::null()).status();
     }
 
     pub fn pull_out(self) {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use onaird::status::{self, Status};
+
 use super::goals::{Goal, STAYS};
 use super::network::{A, B, SPARE};
 use super::proxy::Proxy;
@@ -18,7 +20,7 @@ use super::sandbox::say;
 use super::stage::{Preferred, Round, Stage, origin, origin_at};
 use super::support::is_live;
 
-/// What makes a condition; it lasts until the end.
+/// What makes a condition, and gives the stage what ends it when dropped.
 type Condition = fn(&mut Stage);
 
 pub const CONDITIONS: &[(&str, Condition, Goal)] = &[
@@ -44,20 +46,35 @@ pub fn soak(name: &'static str, condition: Condition, goal: Goal, minutes: u64) 
     for minute in 1..=minutes {
         stage.watch_for(Duration::from_secs(60), |_| false);
         let (legs, size) = (stage.status().legs, Size::of(stage.daemon().pid()));
-        let moves = legs
-            .iter()
-            .map(|leg| format!("{} failovers, {} reconnects, {} GOPs dropped", leg.failovers, leg.reconnects, leg.dropped_gops));
-        say(&format!("{name}, minute {minute}: {}; {size}", moves.collect::<Vec<_>>().join(" | ")));
+        let legs: Vec<String> = legs.iter().map(words).collect();
+        say(&format!("{name}, minute {minute}: {}; {size}", legs.join(" | ")));
     }
+    stage.clear();
     let figures = stage.finish(None);
     say(&format!("{name}: {}", report::line(&figures)));
     goal.violations(name, &figures, 1).into_iter().map(|violation| format!("{name}: {}", violation.text)).collect()
+}
+
+fn words(leg: &status::Leg) -> String {
+    let status::Leg { name, failovers, reconnects, dropped_gops, .. } = leg;
+    let rate = leg.bitrate_bps as f64 / 1e6;
+    format!("{name}: {rate:.2} Mbit/s, {failovers} failovers, {reconnects} reconnects, {dropped_gops} GOPs dropped")
 }
 
 /// 95 % of what the untouched leg takes.
 fn just_below(stage: &mut Stage) {
     let status = stage.daemon().wait_until("a bit rate", |status| status.legs[1].bitrate_bps > 1_000_000);
     A.limit(status.legs[1].bitrate_bps * 95 / 100);
+    stage.keep(Narrow);
+}
+
+/// The line to `a` is, as long as this is there.
+struct Narrow;
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        A.unlimited();
+    }
 }
 
 /// Threads that do nothing, as fast as they can.
@@ -146,8 +163,8 @@ pub fn reconnects(wanted: u64) {
 }
 
 /// Waits for so many reconnects of all legs together; the usual limit is for every single one.
-fn wait_long(stage: &mut Stage, what: &str, count: u64, folder: &Path) -> onaird::status::Status {
-    let sum = |status: &onaird::status::Status| status.legs.iter().map(|leg| leg.reconnects).sum::<u64>();
+fn wait_long(stage: &mut Stage, what: &str, count: u64, folder: &Path) -> Status {
+    let sum = |status: &Status| status.legs.iter().map(|leg| leg.reconnects).sum::<u64>();
     loop {
         let status = stage.status();
         let so_far = sum(&status);

@@ -145,9 +145,14 @@ impl Stage {
         self.folder.path().into()
     }
 
-    /// Keeps something until the end of the round.
+    /// Keeps something until the end of the round or [`Self::clear`].
     pub fn keep(&mut self, prop: impl Any) {
         self.props.push(Box::new(prop));
+    }
+
+    /// Drops what was kept.
+    pub fn clear(&mut self) {
+        self.props.clear();
     }
 
     /// Starts the daemon; `origins`: those of leg `a`, as TOML.
