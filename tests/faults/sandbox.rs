@@ -8,8 +8,7 @@
 //!
 //! When process 1 ends, or the test that waits for it (Ctrl-C, a panic, SIGKILL), the kernel ends every process of that world,
 //! and its interfaces, firewall rules, queues, mounts and files go with the last one. Names and addresses in it cannot collide
-//! with anything outside, nor with a second bench at the same time. It refuses nothing but machines where that is not allowed:
-//! there the test is skipped, loudly.
+//! with anything outside, nor with a second bench at the same time. Where that is not allowed, nothing is run at all.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -32,14 +31,20 @@ esac
 ip link set lo up
 exec "$@""#;
 
+/// The same where it is allowed; elsewhere the test is left out, loudly.
+pub fn run_or_skip(name: &str, body: impl FnOnce()) {
+    match std::env::var_os(INSIDE).is_some() || is_allowed() {
+        true => run(name, body),
+        false => say(&format!("\n*** SKIPPED: {name}; this user may not make network namespaces, run it as root ***\n")),
+    }
+}
+
 /// Runs `body` of the test called `name` in there.
 pub fn run(name: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return body();
     }
-    if !is_allowed() {
-        return say(&format!("\n*** {name}: SKIPPED, this user may not make network namespaces; run it as root ***\n"));
-    }
+    assert!(is_allowed(), "this user may not make network namespaces; run it as root");
     let mut command = unshare();
     command.args(["sh", "-c", PREPARE, "sh"]).arg(std::env::current_exe().unwrap());
     command.args(["--include-ignored", "--exact", name, "--nocapture", "--test-threads=1"]);

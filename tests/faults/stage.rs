@@ -66,7 +66,7 @@ pub struct Sights {
     pub a: Shelf,
     pub spare: Shelf,
     pub b: Shelf,
-    /// When leg `b` grew last, and the longest time that it did not.
+    /// When leg `b` was seen to grow last, and the longest time in which it was seen not to.
     b_grew: Instant,
     pub b_pause: Duration,
 }
@@ -217,10 +217,9 @@ impl Stage {
         sights.b.look(self.b.records(KEY_B));
         let moment = now();
         if sights.b.pictures() > before {
-            if before > 0 {
-                sights.b_pause = sights.b_pause.max(moment - sights.b_grew);
-            }
             sights.b_grew = moment;
+        } else if before > 0 {
+            sights.b_pause = sights.b_pause.max(moment - sights.b_grew);
         }
         moment
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use onaird::demo::child::{self, Child};
 
@@ -71,4 +72,19 @@ fn certificates(folder: &Path, address: &str) -> PathBuf {
         ["-batch", "-notext", "-cert", &root, "-keyfile", &root_key, "-in", &file("leaf.csr"), "-out", &file("leaf.pem")];
     tool("openssl", &[&["ca", "-config", &file("conf")], &dates[..], &signing[..]].concat());
     root.into()
+}
+
+#[test]
+fn the_certificate_has_expired_and_is_good_otherwise() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = certificates(folder.path(), "10.77.1.2");
+    let leaf = folder.path().join("leaf.pem");
+    let verify = |options: &[&str]| {
+        let trust = ["verify", "-CAfile", authority.to_str().unwrap(), "-verify_ip", "10.77.1.2"];
+        let output = Command::new("openssl").args(trust).args(options).arg(&leaf).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(verify(&["-no_check_time"]), (true, String::new()));
+    let (good, why) = verify(&[]);
+    assert!(!good && why.contains("expired"), "{why}");
 }
