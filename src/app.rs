@@ -186,6 +186,7 @@ impl House {
         for (index, leg) in self.config.legs.clone().into_iter().enumerate() {
             let report = Report::new(&self.status, move |status| &mut status.legs[index]);
             let name = format!("leg {}", leg.name);
+            self.tasks.spawn(format!("proof of {name}"), endless(publish::prove(leg.clone(), room.clone(), report.clone())));
             let task = endless(publish::run(leg, room.clone(), report, self.stop_sinks.clone()));
             self.tasks.spawn_on(&lane, name, task);
         }
@@ -216,7 +217,7 @@ impl House {
         tasks.wait(|name| name == "program", SOURCES_LIMIT).await;
         stop_sinks.cancel();
         // Console, conductor and notify never end; the rooms that hold something do.
-        let holds = |name: &str| !["console", "conductor", "notify"].contains(&name);
+        let holds = |name: &str| !["console", "conductor", "notify"].contains(&name) && !name.starts_with("proof of ");
         let late = tasks.wait(holds, SINKS_LIMIT).await;
         for name in late {
             tracing::warn!("{name} did not stop in time and is left behind");

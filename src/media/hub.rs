@@ -70,7 +70,7 @@ impl Hub {
     }
 
     pub fn newest_keyframe(&self) -> Option<Sequence> {
-        self.ring().keyframe_from_behind(|_| true)
+        self.ring().newest_keyframe()
     }
 
     /// Time of the newest packet.
@@ -82,11 +82,6 @@ impl Hub {
     pub fn holds(&self, sequence: Sequence) -> bool {
         let ring = self.ring();
         (ring.tail..ring.head()).contains(&sequence)
-    }
-
-    /// The last keyframe at or before `time` that is still in memory.
-    pub fn keyframe_at(&self, time: MediaTime) -> Option<Sequence> {
-        self.ring().keyframe_from_behind(|packet| packet.time <= time)
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -121,8 +116,8 @@ impl Ring {
         self.packets.get(index as usize).cloned()
     }
 
-    fn keyframe_from_behind(&self, wanted: impl Fn(&Packet) -> bool) -> Option<Sequence> {
-        let index = self.packets.iter().rposition(|packet| packet.keyframe && wanted(packet))?;
+    fn newest_keyframe(&self) -> Option<Sequence> {
+        let index = self.packets.iter().rposition(|packet| packet.keyframe)?;
         Some(self.tail + index as u64)
     }
 
@@ -340,14 +335,11 @@ mod tests {
     }
 
     #[test]
-    fn keyframes_are_found_by_time() {
+    fn what_is_in_memory_is_known() {
         let hub = Hub::new();
         publish(&hub, 0..130, 50);
         assert!(hub.holds(0) && hub.holds(129) && !hub.holds(130));
-        let at = |millis| hub.keyframe_at(MediaTime::from_millis(millis));
-        assert_eq!([at(0), at(1999), at(2000), at(99_999)], [Some(0), Some(0), Some(50), Some(100)]);
-        assert_eq!(Hub::new().keyframe_at(MediaTime::ZERO), None);
-        assert_eq!(hub.newest_time(), Some(MediaTime::from_millis(129 * 40)));
+        assert_eq!((hub.newest_keyframe(), hub.newest_time()), (Some(100), Some(MediaTime::from_millis(129 * 40))));
     }
 
     #[tokio::test]

@@ -83,8 +83,7 @@ async fn open_once(door: &mut Door, target: Target) -> Result<(Conn, Session), P
 impl Conn {
     /// Name, TCP, TLS.
     pub async fn connect(door: &mut Door) -> Result<Self, PublishError> {
-        let addresses = door.resolve().await?;
-        let stream = door.connect(addresses).await?;
+        let stream = door.reach().await?;
         Self::secured(stream, door).await
     }
 

@@ -1,8 +1,8 @@
 //! From an origin's name to a connected socket: resolver, addresses, interface, TCP options. A thin shell that never waits
 //! without a limit and keeps, per origin, only what the next attempt may need.
 //!
-//! Names are resolved at every attempt: what an operator changes in DNS takes effect at the next one. If no name server
-//! answers, the last good address is used, after a moment. All addresses are tried, each with a head start before the next
+//! Names are resolved at every attempt: what an operator changes in DNS takes effect at the next one. If the name server is
+//! slow or silent, the last good address is tried beside it, after a moment. All addresses are tried, each with a head start before the next
 //! (RFC 8305). A leg's `interface` binds its sockets (SO_BINDTODEVICE); which way leads out of it is the routing table's business.
 
 use std::io;
@@ -31,9 +31,10 @@ const DNS_PATIENCE: Duration = Duration::from_millis(300);
 /// Unsent bytes beyond which the kernel takes no more: media should age in the hub, where it can be dropped, not there.
 const UNSENT_LIMIT: u32 = 64 << 10;
 
-/// A backstop behind the rules of detection. Not shorter: the kernel counts the time since the peer's window was too small for
-/// the next segment, and would end a path that is slow but moves.
-const USER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A backstop behind the rules of detection. Not shorter: the kernel also counts the time since the peer's window was too small
+/// for the next segment, and would end a path that is slow but moves; and a connection that is kept while the box's own uplink
+/// is down must outlive that.
+const USER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A place in the network, and what was learnt on the way to it.
 #[derive(Clone)]
@@ -61,7 +62,8 @@ impl Door {
             return Ok(trust.clone());
         }
         let ca_file = self.ca_file.clone();
-        let read = tokio::task::spawn_blocking(move || tls::trust(ca_file.as_deref())).await;
+        let reading = tokio::task::spawn_blocking(move || tls::trust(ca_file.as_deref()));
+        let read = timeout(STEP_LIMIT, reading).await.map_err(|_| PublishError::SlowTrust)?;
         let trust = read.map_err(|error| PublishError::Trust(error.to_string()))?.map_err(PublishError::Trust)?;
         self.trust = Some(trust.clone());
         Ok(trust)
@@ -69,23 +71,39 @@ impl Door {
 
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, PublishError> {
         let host = || self.host.clone();
-        let limit = if self.last_good.is_some() { DNS_PATIENCE } else { STEP_LIMIT };
-        let fault = match timeout(limit, tokio::net::lookup_host((self.host.as_str(), self.port))).await {
-            Ok(Ok(found)) => {
-                let addresses = address::interleaved(found);
-                return if addresses.is_empty() { Err(PublishError::NoAddress { host: host() }) } else { Ok(addresses) };
+        match timeout(STEP_LIMIT, tokio::net::lookup_host((self.host.as_str(), self.port))).await {
+            Ok(Ok(found)) => Some(address::interleaved(found))
+                .filter(|found| !found.is_empty())
+                .ok_or_else(|| PublishError::NoAddress { host: host() }),
+            Ok(Err(error)) => Err(PublishError::Resolve { host: host(), error }),
+            Err(_) => Err(PublishError::NoAnswerFromDns { host: host(), limit: STEP_LIMIT }),
+        }
+    }
+
+    /// Name and TCP. If the name server takes long, the address that was good before is tried beside it.
+    pub async fn reach(&mut self) -> Result<TcpStream, PublishError> {
+        let interface = self.interface.as_deref();
+        let by_name = async { race(self.resolve().await?, interface).await };
+        let stream = match self.last_good {
+            None => by_name.await,
+            Some(last_good) => {
+                let by_memory = async {
+                    sleep(DNS_PATIENCE).await;
+                    race(vec![last_good], interface).await
+                };
+                either(by_name, by_memory).await
             }
-            Ok(Err(error)) => PublishError::Resolve { host: host(), error },
-            Err(_) => PublishError::NoAnswerFromDns { host: host(), limit },
-        };
-        let Some(last_good) = self.last_good else { return Err(fault) };
-        tracing::debug!("{fault}; using its last good address {last_good}");
-        Ok(vec![last_good])
+        }?;
+        self.prepared(stream)
     }
 
     /// The first of the addresses that answers.
     pub async fn connect(&mut self, addresses: Vec<SocketAddr>) -> Result<TcpStream, PublishError> {
         let stream = race(addresses, self.interface.as_deref()).await?;
+        self.prepared(stream)
+    }
+
+    fn prepared(&mut self, stream: TcpStream) -> Result<TcpStream, PublishError> {
         stream.set_nodelay(true)?;
         let options = socket2::SockRef::from(&stream);
         options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
@@ -135,6 +153,24 @@ impl Route {
         if self.url == other.url {
             self.door.last_good = other.door.last_good;
         }
+    }
+}
+
+/// The first that succeeds; if neither does, what the first one says.
+async fn either<T>(
+    one: impl Future<Output = Result<T, PublishError>>,
+    other: impl Future<Output = Result<T, PublishError>>,
+) -> Result<T, PublishError> {
+    let (mut one, mut other) = (std::pin::pin!(one), std::pin::pin!(other));
+    tokio::select! {
+        first = &mut one => match first {
+            Ok(value) => Ok(value),
+            Err(error) => other.await.map_err(|_| error),
+        },
+        first = &mut other => match first {
+            Ok(value) => Ok(value),
+            Err(_) => one.await,
+        },
     }
 }
 

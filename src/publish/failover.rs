@@ -12,7 +12,9 @@
 //! ```
 //!
 //! The same way goes a leg back to a better origin (*failback*), and to another server when its own asks for it (*redirect*).
-//! A connection that ends by itself leaves nothing to protect: the next origin is tried at once.
+//! A connection that ends by itself leaves nothing to protect: the next origin is tried at once. If no leg of the box gets anything
+//! through, it is our own uplink: the connections are kept, however dead they seem, because leaving one that the origin cannot hear
+//! of blocks its key there for minutes; probes tell when the uplink is back.
 //!
 //! Every origin has its own hold, the time before which it is not tried again:
 //!
@@ -27,7 +29,7 @@
 
 use std::time::Duration;
 
-use super::detect::Verdict;
+use super::detect::{Evidence, Verdict};
 use crate::backoff::Backoff;
 use crate::units::MediaTime;
 
@@ -40,8 +42,11 @@ pub const REFUSED: Duration = Duration::from_secs(60);
 /// No two failovers on mere evidence within this.
 pub const APART: Duration = Duration::from_secs(2);
 
-/// A connection that is dead for so long is left even if no other origin can be had.
+/// A connection that is dead for so long is left even if no other origin can be had, unless our own uplink is in doubt.
 pub const GIVEN_UP: Duration = Duration::from_secs(3);
+
+/// A connection made for something better that is accepted and takes nothing is left after this.
+const UNPROVEN: Duration = Duration::from_secs(5);
 
 /// A spare that is held for less than this is waited for.
 const SOON: Duration = Duration::from_secs(1);
@@ -179,6 +184,11 @@ struct Circuit {
 }
 
 impl Circuit {
+    fn fail(&mut self, now: MediaTime) {
+        self.hold = now + self.failed.next(0.5);
+        self.stay_away(Duration::ZERO, now, 0.5);
+    }
+
     /// Only an origin that comes and goes is trusted ever later; one that was merely away is not.
     fn stay_away(&mut self, lived: Duration, now: MediaTime, random: f64) {
         if lived >= STEADY {
@@ -264,6 +274,7 @@ impl Failover {
                 let origin = self.stay.or_else(|| self.best_free(order, now))?;
                 self.open(origin, Purpose::Rescue, now)
             }
+            Some((origin, Stage::Armed)) if self.stay.is_some_and(|stay| stay != origin) => Some(Order::Drop),
             Some((_, Stage::Armed)) => Some(Order::Publish),
             Some((_, Stage::Accepted { .. })) => Some(Order::Promote),
             Some((_, Stage::Opening | Stage::Publishing)) => None,
@@ -271,30 +282,36 @@ impl Failover {
     }
 
     fn while_fine(&mut self, active: Active, facts: &Facts, order: &[usize], now: MediaTime) -> Option<Order> {
-        let Some((_, stage)) = facts.next else {
+        let Some((origin, stage)) = facts.next else {
             return self.improve(active, order, now);
         };
         let next = self.next?;
         let idle = now.since(next.opened);
         match (next.purpose, stage) {
-            (Purpose::Rescue, Stage::Publishing | Stage::Accepted { proven: false }) => Some(Order::Drop),
-            (Purpose::Failback | Purpose::Redirect, Stage::Armed) => Some(Order::Publish),
             (_, Stage::Accepted { proven: true }) => Some(Order::Promote),
-            (Purpose::Rescue, Stage::Opening | Stage::Armed) => {
-                let troubled = self.troubled.is_some_and(|time| now.since(time) < KEPT);
-                (!troubled && !self.wishes.warm || idle > IDLE).then_some(Order::Drop)
+            (Purpose::Rescue, Stage::Publishing | Stage::Accepted { .. }) => Some(Order::Drop),
+            (_, Stage::Accepted { .. }) if idle > UNPROVEN => {
+                self.origins[origin].fail(now);
+                Some(Order::Drop)
             }
+            (Purpose::Failback | Purpose::Redirect, Stage::Armed) => Some(Order::Publish),
             (Purpose::Warm, Stage::Armed) if active.redirected || self.better(active.origin, order, now).is_some() => {
                 Some(Order::Drop)
             }
-            (Purpose::Warm, Stage::Armed) => (idle > IDLE).then_some(Order::Drop),
+            (Purpose::Rescue, Stage::Armed | Stage::Opening) if !self.wishes.warm && !self.is_troubled(now) => Some(Order::Drop),
+            (Purpose::Rescue | Purpose::Warm, Stage::Armed) => (idle > IDLE).then_some(Order::Drop),
             _ => None,
         }
     }
 
+    /// There was a suspicion not long ago.
+    fn is_troubled(&self, now: MediaTime) -> bool {
+        self.troubled.is_some_and(|time| now.since(time) < KEPT)
+    }
+
     /// The active connection is fine and alone.
     fn improve(&mut self, active: Active, order: &[usize], now: MediaTime) -> Option<Order> {
-        if active.redirected && now.since(self.switched) >= APART {
+        if active.redirected && self.is_free(active.origin, now) && now.since(self.switched) >= APART {
             self.open(active.origin, Purpose::Redirect, now);
             return Some(Order::Open { origin: active.origin, redirected: true });
         }
@@ -328,11 +345,14 @@ impl Failover {
     fn while_dead(&mut self, active: Active, quiet: Duration, facts: &Facts, order: &[usize], now: MediaTime) -> Option<Order> {
         self.troubled = Some(now);
         match facts.next {
+            Some((_, Stage::Accepted { proven: true })) => Some(Order::Promote),
             // A second connection under the same key would be refused: the dead one must go first.
             Some((origin, Stage::Armed)) if origin == active.origin => Some(Order::Cut),
-            Some((_, Stage::Armed)) => (now.since(self.switched) >= APART).then_some(Order::Publish),
-            Some((_, Stage::Accepted { proven: true })) => Some(Order::Promote),
-            _ if quiet >= GIVEN_UP => Some(Order::Cut),
+            Some((_, Stage::Armed)) if now.since(self.switched) >= APART => {
+                self.next = self.next.map(|next| Next { purpose: Purpose::Rescue, ..next });
+                Some(Order::Publish)
+            }
+            _ if quiet >= GIVEN_UP && !own_uplink(active, facts) => Some(Order::Cut),
             Some(_) => None,
             None => {
                 let origin = self.rescuer(active.origin, order, now)?;
@@ -366,9 +386,13 @@ impl Failover {
     }
 }
 
+/// Nothing gets through here, nor on any other leg.
+fn own_uplink(active: Active, facts: &Facts) -> bool {
+    matches!(active.verdict, Verdict::Dead(Evidence::Path { .. }, _)) && facts.others_move != Some(true)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::detect::Evidence;
     use super::*;
     use proptest::prelude::*;
 
@@ -475,6 +499,55 @@ mod tests {
             let mut failover = live(2, PLAIN);
             assert_eq!(failover.decide(&facts(0, dead(3000), next), &[0, 1], at(9000)), Some(Order::Cut));
         }
+    }
+
+    #[test]
+    fn while_nothing_moves_anywhere_nothing_is_left() {
+        let dead = Verdict::Dead(Evidence::Path { outstanding: 1 }, Duration::from_secs(30));
+        for (others_move, order) in [(Some(true), Some(Order::Cut)), (Some(false), None), (None, None)] {
+            let facts = Facts { others_move, ..facts(0, dead, Some((1, Stage::Opening))) };
+            assert_eq!(live(2, PLAIN).decide(&facts, &[0, 1], at(60_000)), order, "{others_move:?}");
+        }
+        let back = Facts { others_move: None, ..facts(0, dead, Some((0, Stage::Armed))) };
+        assert_eq!(live(1, PLAIN).decide(&back, &[0], at(60_000)), Some(Order::Cut), "the probe got through");
+    }
+
+    #[test]
+    fn a_warm_spare_that_was_called_for_nothing_goes_again() {
+        let mut failover = live(2, Wishes { failback: false, warm: true });
+        let mut step = |millis, verdict, next| failover.decide(&facts(0, verdict, next), &[0, 1], at(millis));
+        assert_eq!(step(5000, Verdict::Fine, None), open(1));
+        assert_eq!(step(6000, dead(400), Some((1, Stage::Armed))), Some(Order::Publish));
+        assert_eq!(step(6010, Verdict::Fine, Some((1, Stage::Accepted { proven: false }))), Some(Order::Drop));
+    }
+
+    #[test]
+    fn a_better_origin_that_takes_nothing_is_left_and_held() {
+        let mut failover = live(2, Wishes { failback: true, warm: false });
+        let mut step = |millis, next| failover.decide(&facts(1, Verdict::Fine, next), &[0, 1], at(millis));
+        assert_eq!(step(20_000, None), open(0));
+        assert_eq!(step(25_000, Some((0, Stage::Accepted { proven: false }))), None);
+        assert_eq!(step(25_001, Some((0, Stage::Accepted { proven: false }))), Some(Order::Drop));
+        assert_eq!(step(26_000, None), None);
+    }
+
+    #[test]
+    fn a_planned_end_goes_on_at_its_own_origin_though_a_spare_is_armed() {
+        let mut failover = live(2, Wishes { failback: false, warm: true });
+        failover.ended(0, Outcome::Planned, ZERO, &NOBODY, at(0), 0.5);
+        let armed = Facts { next: Some((1, Stage::Armed)), ..NOBODY };
+        assert_eq!(failover.decide(&armed, &[0, 1], at(0)), Some(Order::Drop));
+        assert_eq!(failover.decide(&NOBODY, &[0, 1], at(0)), open(0));
+    }
+
+    #[test]
+    fn a_redirection_that_leads_nowhere_is_not_hammered() {
+        let mut failover = live(1, PLAIN);
+        let active = Some(Active { origin: 0, verdict: Verdict::Fine, redirected: true });
+        let facts = Facts { active, ..NOBODY };
+        assert!(failover.decide(&facts, &[0], at(5000)).is_some());
+        failover.ended(0, Outcome::Failed, ZERO, &facts, at(5001), 0.5);
+        assert_eq!(failover.decide(&facts, &[0], at(5002)), None);
     }
 
     #[test]

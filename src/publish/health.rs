@@ -30,8 +30,8 @@ pub struct SocketTruth {
     pub retransmits: u8,
     /// What the peer's kernel says it has room for; `None` before Linux 5.4.
     pub window_bytes: Option<u64>,
-    /// The kernel's estimate of what gets through, bits per second.
-    pub delivery_bps: Option<u64>,
+    /// How long ago the peer's kernel last acknowledged anything, be it something later than what is missing.
+    pub heard_ago: Option<Duration>,
 }
 
 impl SocketTruth {

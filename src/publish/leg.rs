@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::detect::Verdict;
 use super::dial::Route;
-use super::failover::{Active, Facts, Failover, Order, Outcome, Wishes};
+use super::failover::{Active, Facts, Failover, GIVEN_UP, Order, Outcome, Wishes};
 use super::flow::Flow;
 use super::line::{Line, Turn};
 use super::preference::Preference;
@@ -164,7 +164,7 @@ impl Leg {
             active: active.map(|(line, flow)| Active {
                 origin: line.origin,
                 verdict: flow.verdict(),
-                redirected: flow.redirect().is_some(),
+                redirected: self.redirected_route(line.origin).is_some(),
             }),
             next: self.next.as_ref().map(|line| (line.origin, line.stage())),
             others_move: self.voice.others_move(self.room.currents.clock.now()),
@@ -191,20 +191,18 @@ impl Leg {
     }
 
     fn open(&mut self, origin: usize, redirected: bool) {
-        let route = match redirected {
-            true => self.redirected_route(origin),
-            false => self.routes[origin].clone(),
-        };
+        let elsewhere = redirected.then(|| self.redirected_route(origin)).flatten();
+        let route = elsewhere.unwrap_or_else(|| self.routes[origin].clone());
         if self.active.is_none() {
             self.view.connecting(origin);
         }
         self.next = Some(Line::open(origin, route, self.room.currents.clone()));
     }
 
-    fn redirected_route(&self, origin: usize) -> Route {
-        let route = &self.routes[origin];
-        let named = self.active.as_ref().and_then(Line::flow).and_then(Flow::redirect).flatten();
-        named.and_then(|named| route.redirected(named)).unwrap_or_else(|| route.clone())
+    /// The way to the place that the active connection's origin has named, if we can and will go there.
+    fn redirected_route(&self, origin: usize) -> Option<Route> {
+        let named = self.active.as_ref().and_then(Line::flow)?.redirect()?;
+        self.routes[origin].redirected(named)
     }
 
     /// Where the next connection starts: where the present one is sure to have got everything before, if that one is in doubt or
@@ -249,16 +247,16 @@ impl Leg {
     async fn active_turned(&mut self, turn: Result<Turn, PublishError>) {
         match turn {
             Ok(_) => {}
-            Err(PublishError::RolledOver) => self.roll_over().await,
+            Err(error) if error.outcome() == Outcome::Planned => self.roll_over(error).await,
             Err(error) => self.active_failed(error),
         }
     }
 
     /// A planned end: the same origin again, from the very keyframe that was next.
-    async fn roll_over(&mut self) {
+    async fn roll_over(&mut self, reason: PublishError) {
         let Some(flow) = self.active.as_ref().and_then(Line::flow) else { return };
         self.resume = Some(flow.position());
-        tracing::info!("leg {}: {}", self.config.name, PublishError::RolledOver);
+        tracing::info!("leg {}: {reason}", self.config.name);
         let Some(line) = self.active.take() else { return };
         self.note_end(line.origin, Outcome::Planned, lived(&line));
         if let Some(flow) = line.into_flow() {
@@ -301,6 +299,9 @@ impl Leg {
         let free = self.failover.all_held_until(self.preference.order(), now);
         self.view.failed(line.origin, &error, self.active.is_some(), free.map(|free| free.since(now)));
         self.leave(Some(line));
+        if let (None, Some(next)) = (&self.active, &self.next) {
+            self.view.connecting(next.origin);
+        }
     }
 
     fn note_end(&mut self, origin: usize, outcome: Outcome, lived: Duration) {
@@ -352,6 +353,14 @@ impl Leg {
         match flow {
             Some(flow) => self.view.measured(flow),
             None => self.view.publish(),
+        }
+        // What is kept because the uplink is in doubt is not live.
+        match (flow, self.active.as_ref().map(|line| line.origin)) {
+            (Some(flow), Some(origin)) if is_given_up(flow.verdict()) => {
+                self.view.down(origin, &PublishError::Stalled(flow.verdict()));
+            }
+            (Some(flow), Some(origin)) if flow.verdict().is_fine() => self.view.up(origin),
+            _ => {}
         }
     }
 
@@ -405,6 +414,10 @@ impl Leg {
     }
 }
 
+fn is_given_up(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Dead(_, quiet) if quiet >= GIVEN_UP)
+}
+
 fn limits(rates: &Rates) -> Limits {
     Limits { floor: rates.floor, ceiling: rates.ceiling }
 }
@@ -421,8 +434,7 @@ fn verdict(line: &Line) -> Verdict {
 fn look_at(line: &mut Option<Line>, view: &mut View) -> Result<bool, PublishError> {
     let Some(line) = line else { return Ok(false) };
     let Some(flow) = line.flow_mut() else { return Ok(false) };
-    view.sent(std::mem::take(&mut flow.sent_bytes));
-    view.dropped(std::mem::take(&mut flow.dropped_gops));
+    view.counted(flow.take_counts());
     let news = flow.look()?;
     line.told_live |= news;
     Ok(news)

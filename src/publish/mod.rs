@@ -42,7 +42,7 @@
 //! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `speech`, `event`, `wire` | rule: RTMP as bytes in, bytes and events out |
 //! | [`refusal`], [`redirect`], [`auth`], [`acks`] | rules: what an origin's no means, where it sends us, how it is told a password, what it has read |
 //! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
-//! | `leg`, `line`, `flow`, `uplink`, `view` | the actor: for ever; one connection; its media; what legs know of each other; the face in the status |
+//! | `leg`, `line`, `flow`, `supply`, `uplink`, `view` | the actor: for ever; one connection; open; its media; what legs know of each other; the face in the status |
 //! | [`rate`] | rule: which video bit rate the leg can carry |
 //! | [`preflight`], [`filler`] | rules: what is looked at before a show, and what the uplink is measured with |
 //! | [`probe`], `steps` | shells: the check itself; a connection one step at a time |
@@ -87,6 +87,7 @@ pub mod resume;
 pub mod session;
 mod speech;
 mod steps;
+mod supply;
 mod tcp_info;
 mod tls;
 mod uplink;
@@ -100,7 +101,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::auth::Denied;
@@ -154,9 +154,13 @@ struct Terms {
 
 /// Keeps a leg on air until `stop`; returns within about half a second of it.
 pub async fn run(leg: config::Leg, room: Room, report: Report<status::Leg>, stop: CancellationToken) {
-    let mut beside = JoinSet::new();
-    beside.spawn(pull::run(leg.clone(), room.currents.hub.clone(), room.currents.clock.clone(), report.clone()));
     leg::Leg::new(leg, room, report, stop).run().await;
+}
+
+/// Pulls a leg's stream back now and then, for ever, if any of its origins says where from.
+pub async fn prove(leg: config::Leg, room: Room, report: Report<status::Leg>) {
+    pull::run(leg, room.currents.hub, room.currents.clock, report).await;
+    std::future::pending().await
 }
 
 /// Why a connection could not be had, or was lost; in words for people.
@@ -176,6 +180,8 @@ pub enum PublishError {
     Unreachable { address: SocketAddr, limit: Duration },
     #[error("{0}")]
     Trust(String),
+    #[error("the certificates that are trusted could not be read in time")]
+    SlowTrust,
     #[error("\"{0}\" cannot be the name in a certificate")]
     ServerName(String),
     #[error("the origin did not answer the TLS handshake within {} s (is it an RTMPS port?)", .limit.as_secs())]
@@ -202,12 +208,16 @@ pub enum PublishError {
     Stalled(Verdict),
     #[error("the time stamps begin anew after 24 days")]
     RolledOver,
+    #[error("the origin asked for a new connection")]
+    AskedToReconnect,
 }
 
 impl PublishError {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Refused(Refusal { kind: RefusalKind::ForGood, .. }) | Self::Denied(_) => Outcome::Refused,
+            // At a start without a battery, clocks are wrong for some seconds.
+            Self::Tls(error) if tls::is_too_early(error) => Outcome::Failed,
             Self::Trust(_) | Self::ServerName(_) | Self::Tls(rustls::Error::InvalidCertificate(_)) => Outcome::Refused,
             Self::Refused(Refusal { kind: RefusalKind::Busy, .. }) => Outcome::Busy,
             Self::TakenBack | Self::Closed { step: Step::Publish } => Outcome::Busy,
@@ -216,7 +226,7 @@ impl PublishError {
             }
             Self::Connect { error, .. } | Self::Broken(error) if is_unanswered(error) => Outcome::Unanswered,
             Self::Stalled(Verdict::Dead(Evidence::Path { .. }, _)) => Outcome::Unanswered,
-            Self::RolledOver => Outcome::Planned,
+            Self::RolledOver | Self::AskedToReconnect => Outcome::Planned,
             _ => Outcome::Failed,
         }
     }

@@ -3,13 +3,13 @@
 //! | policy | order |
 //! | --- | --- |
 //! | priority | as in the configuration |
-//! | weighted | by chance in proportion to the weights, drawn from the box's own seed: the same on this box for ever, another on the next box |
+//! | weighted | by chance in proportion to the weights, drawn from the box's own seed: the same on this box at every start, another on the next box |
 //! | latency | by the round trip last measured; a change of order needs [`MARGIN`] and [`CLEARLY`] in [`IN_A_ROW`] measurements in a row |
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use crate::config::{Origin, Policy};
+use crate::identity::stable_hash;
 
 /// How much faster, at least, another origin must be …
 pub const MARGIN: Duration = Duration::from_millis(5);
@@ -82,10 +82,16 @@ impl Preference {
         }
     }
 
-    /// Behind the first one nothing is at stake: the order is that of the last measurement.
+    /// Behind the first one, what is clearly faster moves forward; what is about as fast keeps its place.
     fn sort_spares(&mut self) {
-        let rtts = &self.rtts;
-        self.order[1..].sort_by_key(|index| (rtts[*index].is_none(), rtts[*index], *index));
+        for end in 2..self.order.len() {
+            for place in (2..=end).rev() {
+                let (before, this) = (self.order[place - 1], self.order[place]);
+                if self.is_clearly_faster(this, before) {
+                    self.order.swap(place - 1, place);
+                }
+            }
+        }
     }
 }
 
@@ -94,9 +100,8 @@ fn score(origin: &Origin, seed: u64) -> f64 {
     if origin.weight == 0 {
         return f64::NEG_INFINITY;
     }
-    let mut hasher = DefaultHasher::new();
-    (seed, &origin.url, origin.key.expose()).hash(&mut hasher);
-    let chance = (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64;
+    let place = format!("{seed} {} {}", origin.url, origin.key.expose());
+    let chance = (stable_hash(place.as_bytes()) >> 11) as f64 / (1u64 << 53) as f64;
     -f64::from(origin.weight) / (1.0 - chance).max(f64::MIN_POSITIVE).ln().min(-f64::MIN_POSITIVE)
 }
 

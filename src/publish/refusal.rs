@@ -171,9 +171,20 @@ fn rule(code: &str, description: &str) -> &'static Rule {
 pub fn presentable(text: &str, key: &Secret) -> String {
     let mut text: String = text.chars().filter(|c| !is_control(*c)).collect();
     for part in parts(key) {
-        text = text.replace(part, "***");
+        text = if part.len() < MIN_PART { without_word(&text, part) } else { text.replace(part, "***") };
     }
     text.chars().take(MAX_TEXT).collect()
+}
+
+/// A short key is masked where it stands alone; inside of words it is there by chance.
+fn without_word(text: &str, word: &str) -> String {
+    let masked = |part: &str| if part == word { "***".to_owned() } else { part.to_owned() };
+    text.split_inclusive(|c: char| !c.is_alphanumeric())
+        .map(|part| {
+            let bare = part.trim_end_matches(|c: char| !c.is_alphanumeric());
+            masked(bare) + &part[bare.len()..]
+        })
+        .collect()
 }
 
 /// The key, and what a server may take for it: the name before the query, and the query's values.
@@ -228,6 +239,12 @@ mod tests {
             assert_eq!(refusal.kind, kind, "{code} {description}");
             assert!(words.contains(word) && words.contains(code) && words.contains(description), "{words}");
         }
+    }
+
+    #[test]
+    fn short_keys_are_masked_where_they_stand_alone() {
+        let said = presentable("NetStream.Publish.BadName b: 'b' is busy", &Secret::new("b"));
+        assert_eq!(said, "NetStream.Publish.BadName ***: '***' is busy");
     }
 
     #[test]

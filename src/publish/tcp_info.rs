@@ -15,11 +15,11 @@ mod offset {
     /// RTOs in a row without an answer.
     pub const RETRANSMITS: usize = 2;
     pub const RTO_MICROS: usize = 8;
+    /// Since the last ACK came.
+    pub const ACK_MILLIS: usize = 56;
     pub const RTT_MICROS: usize = 68;
     pub const BYTES_ACKED: usize = 120;
     pub const NOTSENT_BYTES: usize = 144;
-    /// Bytes per second.
-    pub const DELIVERY_RATE: usize = 160;
     /// Since Linux 5.4.
     pub const SEND_WINDOW: usize = 228;
 }
@@ -58,7 +58,7 @@ pub fn truth(socket: &impl AsRawFd) -> io::Result<SocketTruth> {
         rto: info.micros(offset::RTO_MICROS),
         retransmits: info.bytes[offset::RETRANSMITS],
         window_bytes: info.u32(offset::SEND_WINDOW).map(u64::from),
-        delivery_bps: info.u64(offset::DELIVERY_RATE).filter(|rate| *rate > 0).map(|rate| rate.saturating_mul(8)),
+        heard_ago: info.u32(offset::ACK_MILLIS).map(|millis| Duration::from_millis(millis.into())),
     })
 }
 
@@ -105,6 +105,7 @@ mod tests {
         assert!(after.rtt > Duration::ZERO && after.rtt < Duration::from_secs(1));
         assert!(after.rto >= Duration::from_millis(1) && after.rto < Duration::from_secs(10), "{:?}", after.rto);
         assert!(after.window_bytes.is_none_or(|bytes| bytes > 10_000), "{:?}", after.window_bytes);
+        assert!(after.heard_ago.is_some_and(|ago| ago < Duration::from_secs(1)), "{:?}", after.heard_ago);
         assert_eq!((after.unsent_bytes, after.retransmits), (0, 0));
     }
 }

@@ -48,7 +48,11 @@ impl Tls {
         while tls.machine.is_handshaking() {
             if tls.flush(stream)? {
                 stream.readable().await?;
-                tls.receive(stream)?;
+                match tls.receive(stream) {
+                    // Readiness may be that of bytes already taken; now it is cleared.
+                    Err(PublishError::Broken(error)) if error.kind() == ErrorKind::WouldBlock => {}
+                    received => received?,
+                }
             } else {
                 stream.writable().await?;
             }
@@ -134,6 +138,12 @@ impl Write for Socket<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// The certificate is good, but not yet, by this box's clock.
+pub fn is_too_early(error: &rustls::Error) -> bool {
+    use CertificateError::{NotValidYet, NotValidYetContext};
+    matches!(error, rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. }))
 }
 
 /// What is wrong with a certificate, in words; `None` if the error is of another kind.

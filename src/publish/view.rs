@@ -54,7 +54,8 @@ impl View {
 
     /// Waiting for an origin's hold to end.
     pub fn waiting(&mut self, last: Outcome) {
-        self.enter(if last == Outcome::Failed { LegState::Waiting } else { LegState::Rejected });
+        let by_its_word = matches!(last, Outcome::Busy | Outcome::Refused);
+        self.enter(if by_its_word { LegState::Rejected } else { LegState::Waiting });
     }
 
     /// Media has been taken by `origin`.
@@ -104,15 +105,29 @@ impl View {
         self.publish();
     }
 
-    pub fn dropped(&mut self, gops: u64) {
+    /// Nothing gets through on the connection to `origin`, and nowhere else: it is kept, but it is not live.
+    pub fn down(&mut self, origin: usize, error: &PublishError) {
+        if self.figures.state == LegState::Live {
+            let then = "it is kept until something gets through again";
+            self.tell_failure(origin, format!("lost {}: {error}", self.origins[origin].name), then, true);
+            self.enter(LegState::Connecting);
+        }
+    }
+
+    /// Something gets through again on the connection that was kept.
+    pub fn up(&mut self, origin: usize) {
+        if self.figures.state == LegState::Connecting {
+            self.live(origin);
+        }
+    }
+
+    /// Bytes written and GOPs left out.
+    pub fn counted(&mut self, (bytes, gops): (usize, u64)) {
+        self.figures.sent_bytes += bytes as u64;
         self.figures.dropped_gops += gops;
         if gops > 0 {
             tracing::warn!("leg {}: {gops} GOPs left out, {} is too slow", self.figures.name, self.figures.origin);
         }
-    }
-
-    pub fn sent(&mut self, bytes: usize) {
-        self.figures.sent_bytes += bytes as u64;
     }
 
     /// The bit rate that the leg votes for; told with the next figures.
