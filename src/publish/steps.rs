@@ -62,13 +62,13 @@ impl Publisher {
     }
 
     fn read(&mut self) -> Result<(), PublishError> {
-        self.conn.read(&mut self.session)?;
+        let read = self.conn.read(&mut self.session);
         while let Some(event) = self.session.event() {
             if let Event::Refused(refusal) = event {
                 return Err(PublishError::Refused(refusal));
             }
         }
-        Ok(())
+        read
     }
 
     pub fn truth(&self) -> Result<SocketTruth, PublishError> {
