@@ -155,7 +155,10 @@ pub fn certificate_fault(error: &rustls::Error) -> Option<&'static str> {
             "is not valid yet (is this box's clock right?)"
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => "is for another name",
-        CertificateError::UnknownIssuer => "is signed by an authority that is not trusted here (see `ca_file`)",
+        // A bad signature: an authority of the same name with another key, as after it was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "is signed by an authority that is not trusted here (see `ca_file`)"
+        }
         CertificateError::Revoked => "was revoked",
         _ => "is not acceptable",
     })
