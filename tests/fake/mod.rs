@@ -1,16 +1,20 @@
 //! A server that answers as its script says, however odd that is. It reads what it is sent with a reader that is not the one
 //! under test, keeps count of it, and judges nothing.
 
-use std::collections::HashMap;
+#![allow(dead_code, reason = "each test program uses its own part of it")]
+
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use md5::{Digest, Md5};
 use onaird::publish::amf0::{Value, decode, encode};
 use rml_rtmp::chunk_io::ChunkDeserializer;
+use rml_rtmp::messages::{MessagePayload, RtmpMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -29,6 +33,8 @@ pub enum Cue {
     Command(&'static str),
     /// The first sound or picture.
     Media,
+    /// The sound or picture of this number, counted from 1.
+    Packet(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +46,10 @@ pub enum Act {
     Reply(u8, &'static str, Vec<Value>),
     /// Lets only this user in, by the challenge that `authmod=adobe` stands for; answers `connect`.
     Login(&'static str, &'static str),
+    /// What this says, asked for the application that the client has named.
+    Ask(fn(&str) -> Vec<Act>),
+    /// Neither reads nor writes for so long.
+    Pause(Duration),
     /// The end of the connection, with what is unread thrown away.
     Close,
     /// The end of the server's half only.
@@ -94,29 +104,42 @@ impl Script {
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub connections: usize,
+    /// Connections that have not ended.
+    pub open: usize,
     pub commands: Vec<String>,
-    /// `app` of every connect.
+    /// Applications as "connect" named them, with all that follows.
     pub apps: Vec<String>,
     /// Types of the messages with media or about it.
     pub media: Vec<u8>,
     pub fault: Option<String>,
 }
 
+/// A message with sound or picture.
+#[derive(Clone)]
+pub struct Sample {
+    pub kind: u8,
+    /// Time on the wire.
+    pub millis: u32,
+    pub body: Bytes,
+}
+
 pub struct Fake {
     pub port: u16,
     seen: Arc<Mutex<Seen>>,
+    samples: Arc<Mutex<Vec<Sample>>>,
 }
 
 impl Fake {
     /// Listens until the test ends.
     pub async fn start(script: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let fake = Self { port: listener.local_addr().unwrap().port(), seen: Arc::default() };
-        let seen = fake.seen.clone();
+        let fake = Self { port: listener.local_addr().unwrap().port(), seen: Arc::default(), samples: Arc::default() };
+        let (seen, samples) = (fake.seen.clone(), fake.samples.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                seen.lock().unwrap().connections += 1;
-                let play = Play { stream, script: script.clone(), seen: seen.clone(), chunks: ChunkDeserializer::new() };
+                let (script, seen, samples) = (script.clone(), seen.clone(), samples.clone());
+                let play =
+                    Play { stream, script, seen, samples, app: String::new(), packets: 0, chunks: ChunkDeserializer::new() };
                 tokio::spawn(play.run());
             }
         });
@@ -126,6 +149,11 @@ impl Fake {
     pub fn seen(&self) -> Seen {
         self.seen.lock().unwrap().clone()
     }
+
+    /// All sounds and pictures of all connections, with their headers.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.samples.lock().unwrap().clone()
+    }
 }
 
 /// One connection.
@@ -133,6 +161,9 @@ struct Play {
     stream: TcpStream,
     script: Script,
     seen: Arc<Mutex<Seen>>,
+    samples: Arc<Mutex<Vec<Sample>>>,
+    app: String,
+    packets: usize,
     chunks: ChunkDeserializer,
 }
 
@@ -140,10 +171,18 @@ impl Play {
     /// Errors are the client's leaving, which is its right.
     async fn run(mut self) {
         let seen = self.seen.clone();
-        if let Err(error) = self.play().await
+        {
+            let mut seen = seen.lock().unwrap();
+            (seen.connections, seen.open) = (seen.connections + 1, seen.open + 1);
+        }
+        let ended = self.play().await;
+        drop(self);
+        let mut seen = seen.lock().unwrap();
+        seen.open -= 1;
+        if let Err(error) = ended
             && error.kind() == io::ErrorKind::InvalidData
         {
-            seen.lock().unwrap().fault = Some(error.to_string());
+            seen.fault = Some(error.to_string());
         }
     }
 
@@ -172,8 +211,15 @@ impl Play {
                     let size = u32::from_be_bytes([a, b, c, d]) as usize;
                     self.chunks.set_max_chunk_size(size).map_err(|error| invalid(&error))?;
                 }
-                (COMMAND, data) => self.command(data).await?,
-                (kind @ (8 | 9 | DATA), _) => self.media(kind).await?,
+                (COMMAND, data) => {
+                    self.command(data).await?;
+                }
+                (kind @ (8 | 9), _) => {
+                    let (millis, body) = (message.timestamp.value, message.data.clone());
+                    self.samples.lock().unwrap().push(Sample { kind, millis, body });
+                    self.media(kind).await?;
+                }
+                (DATA, _) => self.media(DATA).await?,
                 _ => {}
             }
         }
@@ -185,8 +231,9 @@ impl Play {
         let name = String::from_utf8_lossy(&data[3..3 + length]).into_owned();
         let number: [u8; 8] = data[4 + length..12 + length].try_into().unwrap();
         if name == "connect" {
-            let app = decode(data).get(2).and_then(|value| value.get("app")?.as_str().map(str::to_owned));
-            self.seen.lock().unwrap().apps.extend(app);
+            let app = decode(data).get(2).and_then(|value| value.get("app")?.as_str().map(str::to_owned)).unwrap_or_default();
+            self.app.clone_from(&app);
+            self.seen.lock().unwrap().apps.push(app);
         }
         self.seen.lock().unwrap().commands.push(name.clone());
         let cue = self.script.0.keys().copied().find(|cue| matches!(cue, Command(of) if *of == name));
@@ -198,37 +245,48 @@ impl Play {
 
     async fn media(&mut self, kind: u8) -> io::Result<()> {
         self.seen.lock().unwrap().media.push(kind);
-        match kind {
-            // Once for each connection.
-            8 | 9 if self.script.0.contains_key(&Media) => {
-                self.act(Media, 0.0).await?;
-                self.script.0.remove(&Media);
-                Ok(())
-            }
-            _ => Ok(()),
+        if kind == DATA {
+            return Ok(());
         }
+        self.packets += 1;
+        if self.packets == 1 {
+            self.act(Media, 0.0).await?;
+        }
+        self.act(Packet(self.packets), 0.0).await
     }
 
     async fn act(&mut self, cue: Cue, transaction: f64) -> io::Result<()> {
-        for act in self.script.0.get(&cue).cloned().unwrap_or_default() {
+        let mut acts: VecDeque<Act> = self.script.0.get(&cue).cloned().unwrap_or_default().into();
+        while let Some(act) = acts.pop_front() {
             match act {
-                Say(bytes) => self.stream.write_all(&bytes).await?,
-                Dribble(bytes, size) => self.dribble(&bytes, size).await?,
-                Reply(kind, name, values) => {
-                    self.stream.write_all(&reply(kind, name, transaction, &values)).await?;
-                }
+                Ask(answer) => answer(&self.app).into_iter().rev().for_each(|act| acts.push_front(act)),
                 Login(user, password) => {
-                    let app = self.seen.lock().unwrap().apps.last().cloned().unwrap_or_default();
-                    self.stream.write_all(&judge_login(&app, user, password, transaction)).await?;
+                    let answer = judge_login(&self.app, user, password, transaction);
+                    self.stream.write_all(&answer).await?;
                 }
-                Close => return Err(io::ErrorKind::ConnectionAborted.into()),
-                HalfClose => self.stream.shutdown().await?,
-                Reset => {
-                    socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
-                    return Err(io::ErrorKind::ConnectionAborted.into());
-                }
-                Sleep => std::future::pending().await,
+                act => self.do_it(act, transaction).await?,
             }
+        }
+        Ok(())
+    }
+
+    async fn do_it(&mut self, act: Act, transaction: f64) -> io::Result<()> {
+        match act {
+            Say(bytes) => self.stream.write_all(&bytes).await?,
+            Dribble(bytes, size) => self.dribble(&bytes, size).await?,
+            Reply(kind, name, values) => {
+                let head = [Value::string(name), Value::Number(transaction)];
+                self.stream.write_all(&message(3, kind, &encode(&[&head[..], &values].concat()))).await?;
+            }
+            Pause(time) => tokio::time::sleep(time).await,
+            Close => return Err(io::ErrorKind::ConnectionAborted.into()),
+            HalfClose => self.stream.shutdown().await?,
+            Reset => {
+                socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))?;
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
+            Sleep => std::future::pending().await,
+            Ask(_) | Login(..) => {}
         }
         Ok(())
     }

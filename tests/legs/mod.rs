@@ -3,7 +3,7 @@
 //! The hub is fed in real time with what ffmpeg has encoded; what the origins have recorded is read back and compared.
 #![allow(dead_code, reason = "each test program uses its own part of the stage")]
 
-use std::net::TcpListener;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -34,23 +34,30 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 pub const KEY: &str = "key-4711";
 
+pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 /// One nginx process; ends with this value.
 pub struct Origin {
     pub process: Child,
     pub directory: TempDir,
+    pub address: IpAddr,
     pub port: u16,
 }
 
 impl Origin {
     pub async fn start() -> Self {
+        Self::start_at(LOCAL, free_port()).await
+    }
+
+    pub async fn start_at(address: IpAddr, port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let place = SocketAddr::new(address, port);
         let text = format!(
             "load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
             daemon off; master_process off; user root; pid nginx.pid; error_log error.log info;
             events {{ worker_connections 64; }}
             rtmp {{ server {{
-                listen 127.0.0.1:{port}; max_message 8M;
+                listen {place}; max_message 8M;
                 application live {{ live on; record all; record_path {}; record_unique on; }}
             }} }}",
             directory.path().display()
@@ -62,13 +69,14 @@ impl Origin {
             .stderr(Stdio::null())
             .spawn()
             .expect("nginx with its RTMP module is needed for this test");
-        let origin = Self { process, directory, port };
-        eventually("nginx listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+        let origin = Self { process, directory, address, port };
+        eventually("nginx listens", || std::net::TcpStream::connect(place).is_ok()).await;
         origin
     }
 
     pub fn config(&self) -> config::Origin {
-        origin(self.port, "live")
+        let url = config::OriginUrl { host: self.address.to_string(), ..origin(self.port, "live").url };
+        config::Origin::new(url, Secret::new(KEY))
     }
 
     pub fn signal(&self, signal: Signal) {
@@ -80,6 +88,11 @@ impl Origin {
         let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|extension| extension == "flv")).collect();
         files.sort();
         files
+    }
+
+    /// All recordings, oldest first.
+    pub fn tapes(&self) -> Vec<Vec<Tag>> {
+        self.recordings().iter().map(|path| read_flv(path)).collect()
     }
 
     pub fn recording(&self) -> Vec<Tag> {
@@ -157,22 +170,27 @@ pub fn read_flv(path: &Path) -> Vec<Tag> {
     tags
 }
 
-/// Real H.264 and AAC: 12 s, a keyframe every second, no B-frames.
+/// Real H.264 and AAC: a keyframe every second, no B-frames.
 #[derive(Clone)]
 pub struct Clip {
     pub format: Arc<Format>,
     pub tags: Vec<Tag>,
+    pub millis: u64,
 }
 
 impl Clip {
     pub fn make(video_bitrate: &str) -> Self {
+        Self::lasting(video_bitrate, 12)
+    }
+
+    pub fn lasting(video_bitrate: &str, seconds: u64) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("clip.flv");
-        let sources =
-            "-f lavfi -i testsrc2=size=320x180:rate=30 -f lavfi -i sine=sample_rate=48000 -vf noise=alls=20:allf=t -t 12";
+        let sources = "-f lavfi -i testsrc2=size=320x180:rate=30 -f lavfi -i sine=sample_rate=48000 -vf noise=alls=20:allf=t -t";
         let coding = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -bf 0 -g 30 -nal-hrd cbr -c:a aac -b:a 64k -ac 2 -f flv";
         let status = Command::new("ffmpeg")
             .args("-v error -nostdin".split(' ').chain(sources.split(' ')))
+            .arg(seconds.to_string())
             .args(["-b:v", video_bitrate, "-minrate", video_bitrate, "-maxrate", video_bitrate, "-bufsize", video_bitrate])
             .args(coding.split(' '))
             .arg(&path)
@@ -184,8 +202,9 @@ impl Clip {
         let (framerate, bitrate) = (FrameRate::new(30, 1).unwrap(), BitRate::from_bps(1_000_000));
         let video = VideoFormat { width: 320, height: 180, framerate, bitrate, avcc: header(Track::Video) };
         let audio = AudioFormat { rate: 48_000, channels: 2, bitrate: BitRate::from_bps(64_000), asc: header(Track::Audio) };
-        let tags = tags.iter().filter(|tag| tag.is_media() && tag.millis < 12_000).cloned().collect();
-        Self { format: Arc::new(Format { video, audio }), tags }
+        let millis = 1000 * seconds;
+        let tags = tags.iter().filter(|tag| tag.is_media() && tag.millis < millis).cloned().collect();
+        Self { format: Arc::new(Format { video, audio }), tags, millis }
     }
 
     pub fn packet(&self, tag: &Tag, time: MediaTime) -> Packet {
@@ -206,7 +225,7 @@ pub fn feed_later(hub: &Hub, clock: &MediaClock, clip: Clip, age: Duration) -> J
         let start = clock.now();
         for round in 0u64.. {
             for tag in &clip.tags {
-                let time = start + Duration::from_millis(12_000 * round + tag.millis);
+                let time = start + Duration::from_millis(clip.millis * round + tag.millis);
                 tokio::time::sleep(time.since(clock.now())).await;
                 hub.publish(clip.packet(tag, time + age));
             }
@@ -240,9 +259,13 @@ impl Studio {
 
     /// Adds a leg; its index in the status is the number of legs before it.
     pub fn leg(&mut self, origins: Vec<config::Origin>, backlog: Duration, stop: CancellationToken) -> usize {
+        self.leg_as(config::Leg { backlog, ..config::Leg::new(format!("leg{}", self.legs.len()), origins) }, stop)
+    }
+
+    /// The same, with every wish that a leg can have.
+    pub fn leg_as(&mut self, leg: config::Leg, stop: CancellationToken) -> usize {
         let index = self.legs.len();
         self.status.send_modify(|status| status.legs.push(status::Leg::default()));
-        let leg = config::Leg { backlog, ..config::Leg::new(format!("leg{index}"), origins) };
         let report = Report::new(&self.status, move |status: &mut Status| &mut status.legs[index]);
         let run = onaird::publish::run(leg, self.room.clone(), report, stop);
         self.legs.push(tokio::spawn(run));
