@@ -14,7 +14,6 @@ use bytes::Bytes;
 use md5::{Digest, Md5};
 use onaird::publish::amf0::{Value, decode, encode};
 use rml_rtmp::chunk_io::ChunkDeserializer;
-use rml_rtmp::messages::{MessagePayload, RtmpMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

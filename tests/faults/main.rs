@@ -13,6 +13,8 @@
 //!
 //! It leaves nothing behind, however it ends: see [`sandbox`].
 
+#[path = "../authority/mod.rs"]
+mod authority;
 mod compare;
 mod dns;
 mod goals;
