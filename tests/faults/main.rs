@@ -6,7 +6,7 @@
 //!
 //! | run | what |
 //! | --- | --- |
-//! | with the other tests | three faults, once or twice each, with patience for a busy machine |
+//! | with the other tests | three faults and the choice of the nearer origin, once or twice each, with patience for a busy machine |
 //! | `make faults` | all faults, `FAULT_ROUNDS` (10) rounds each; `FAULT_ONLY=killed,frozen` for some; else it writes the table |
 //! | `make soak-legs` | `SOAK_MINUTES` (30) of each condition under which no leg may move; `SOAK_ONLY=wan` for some |
 //! | `make reconnects` | `RECONNECTS` (1000) forced ones, with the daemon's memory and descriptors |
@@ -53,6 +53,14 @@ fn the_spare_takes_over_and_the_other_leg_never_notices() {
         let is_excused = |violation: &Violation| NOT_YET.contains(&(violation.scenario, violation.point));
         let (excused, bad): (Vec<_>, Vec<_>) = found.into_iter().partition(is_excused);
         excused.iter().for_each(|violation| say(&format!("not yet: {}", words(violation))));
+        assert!(bad.is_empty(), "{}", bad.iter().map(words).collect::<Vec<_>>().join("\n"));
+    });
+}
+
+#[test]
+fn the_nearer_origin_is_preferred_where_the_leg_is_told_so() {
+    sandbox::run("the_nearer_origin_is_preferred_where_the_leg_is_told_so", || {
+        let bad = violations(&[measure(&scenarios::NEARER, 1)], PATIENCE);
         assert!(bad.is_empty(), "{}", bad.iter().map(words).collect::<Vec<_>>().join("\n"));
     });
 }

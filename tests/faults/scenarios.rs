@@ -55,6 +55,9 @@ pub const ALL: &[Scenario] = &[
     Scenario { name: "all-down", what: "every line dead for 30 s: both legs back by themselves", run: all_down, goal: Goal { other_leg: false, nothing_missing: false, ..BACK_SOON } },
 ];
 
+/// No fault, but a question of distance; hence not in the table.
+pub const NEARER: Scenario = Scenario { name: "nearer", what: "policy latency", run: nearer, goal: TAKEN_OVER };
+
 fn killed(round: Round) -> Figures {
     taken_over(Stage::on_air(round), |stage| stage.a.kill())
 }
@@ -114,6 +117,21 @@ fn far(round: Round) -> Figures {
 
 fn loss(round: Round) -> Figures {
     endured(round, Weather { loss_percent: 5.0, ..Weather::default() }, Duration::from_secs(10))
+}
+
+/// The first origin is far away: a leg that looks at the round trip leaves it for the other one, and stays there.
+fn nearer(round: Round) -> Figures {
+    let mut stage = Stage::set(round, Preferred::default());
+    stage.keep(Rough::start(A, FAR));
+    let leg = format!("[[leg]]\nname = \"a\"\npolicy = \"latency\"\n{}{}", origin(A), origin(SPARE));
+    stage.start_legs(&format!("{leg}[[leg]]\nname = \"b\"\n{}", origin(B)));
+    stage.watch("some seconds at the nearer origin", LIMIT, |sights| sights.spare.newest_millis() > 4000);
+    let near = format!("rtmp://{}/live", SPARE.address());
+    let mut figures = stage.finish(None);
+    if figures.legs[0].origin != near {
+        figures.faults.push(format!("it is at {}, not at {near}", figures.legs[0].origin));
+    }
+    figures
 }
 
 /// Weather that the leg must live with.
