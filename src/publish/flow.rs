@@ -174,6 +174,11 @@ impl Flow {
         self.supply.resume_at(self.acks.read_at_least(), self.health.truth())
     }
 
+    /// Whether the origin's kernel has all that came before the program's newest keyframe.
+    pub fn has_the_past(&self) -> bool {
+        self.supply.has_the_past(self.health.truth().acked_bytes)
+    }
+
     /// The packet that was last taken from the hub.
     pub fn position(&self) -> Sequence {
         self.supply.position()

@@ -205,14 +205,14 @@ impl Leg {
         self.routes[origin].redirected(named)
     }
 
-    /// Where the next connection starts: where the present one is sure to have got everything before, if that one is in doubt or
-    /// gone; else at the newest keyframe.
+    /// Where the next connection starts: where the present one is sure to have got everything before, if that one is in doubt,
+    /// behind or gone; else at the newest keyframe.
     fn start(&mut self) -> Option<Sequence> {
         if self.config.resume == Resume::Live {
             return None;
         }
         match self.active.as_mut().and_then(Line::flow_mut) {
-            Some(flow) if flow.verdict().is_fine() => None,
+            Some(flow) if flow.verdict().is_fine() && flow.has_the_past() => None,
             Some(flow) => flow.resume_at().or(self.resume),
             None => self.resume,
         }

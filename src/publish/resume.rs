@@ -62,6 +62,11 @@ impl Ledger {
         self.marks.push_back(mark);
     }
 
+    /// The one that was written last.
+    pub fn newest_keyframe(&self) -> Option<&Mark> {
+        self.marks.back()
+    }
+
     pub fn packet(&mut self, time: MediaTime) {
         self.newest = self.newest.max(time);
     }

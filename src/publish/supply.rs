@@ -125,6 +125,13 @@ impl Supply {
         self.reader.position().saturating_sub(1)
     }
 
+    /// Whether the origin's kernel, with so many bytes acknowledged, has all that came before the program's newest keyframe.
+    pub fn has_the_past(&self, acked_bytes: u64) -> bool {
+        let newest = self.ledger.newest_keyframe();
+        let sent = newest.filter(|mark| Some(mark.sequence) == self.hub.newest_keyframe());
+        sent.is_some_and(|mark| mark.wire_bytes <= acked_bytes)
+    }
+
     /// Where another connection must go on so that nothing is missing; `None` if nothing was sent on this one.
     pub fn resume_at(&mut self, read_bytes: Option<u64>, truth: SocketTruth) -> Option<Sequence> {
         let unread_bytes = self.ledger.unread(truth.window_bytes);
