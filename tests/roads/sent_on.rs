@@ -81,8 +81,9 @@ async fn a_leg_that_is_sent_elsewhere_at_connect_goes_there() {
     }
     let told = |leg: &status::Leg| leg.last_error.as_ref().is_some_and(|error| error.contains("sends us to another"));
     println!("{:?}", studio.reaches(lost, "words about it", told).await.last_error);
-    assert_eq!(circle.seen().connections, 4, "three hops in one attempt, no more");
-    assert_eq!(circle.seen().apps, ["live", "round", "round", "round"]);
+    let tried = circle.seen().apps;
+    assert_eq!(tried[..4], ["live", "round", "round", "round"]);
+    assert!(tried.get(4).is_none_or(|app| app == "live"), "three hops in one attempt, no more: {tried:?}");
     seconds(1).await;
     studio.close().await;
     feeder.abort();

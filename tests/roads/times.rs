@@ -36,6 +36,8 @@ async fn all_legs_begin_a_new_time_line_at_the_same_keyframe() {
         add(leg("rebased", origin(rebased.port, "live"), Timestamps::Rebased), stop.clone()),
     ];
     studio.stop = stop;
+    let asked = |fake: &Fake| fake.seen().commands.contains(&"publish".to_owned());
+    eventually("the doors are open", || asked(&shared) && asked(&rebased)).await;
     // The program's time in this test is what the clock says, and so much more.
     let age = ERA - Duration::from_secs(3) - studio.clock.now().since(onaird::units::MediaTime::ZERO);
     let feeder = feed_later(&studio.hub, &studio.clock, clip.clone(), age);
