@@ -7,6 +7,8 @@ use onaird::config::{self, OriginUrl};
 use onaird::secret::Secret;
 use onaird::status::{self, LegState};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::authority::{self, Authority, Leaf};
 use super::judge::assert_whole;
@@ -59,6 +61,50 @@ impl Front {
 fn authority(name: &str, folder: &Path) -> Authority {
     std::fs::create_dir(folder).unwrap();
     Authority::make(name, folder)
+}
+
+/// A proxy whose answers come a byte at a time, each in a packet of its own.
+async fn dribbling(to: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            client.set_nodelay(true).unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_front, mut to_front) = TcpStream::connect(("127.0.0.1", to)).await.unwrap().into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_front).await });
+            tokio::spawn(async move {
+                while let Ok(byte) = from_front.read_u8().await {
+                    to_client.write_u8(byte).await?;
+                }
+                std::io::Result::Ok(())
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_answer_may_come_in_any_pieces() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = authority("ours", &folder.path().join("ours"));
+    let server = Origin::start().await;
+    let front = Front::start(&authority.sign("leaf", "IP:127.0.0.1", &authority::VALID), server.port).await;
+    let port = dribbling(front.port).await;
+    let mut studio = Studio::open();
+    let feeder = feed(&studio.hub, &studio.clock, Clip::make("200k"));
+    let mut legs = Vec::new();
+    for number in 0..8 {
+        let there = front.config(&format!("key-{number}"), Some(authority.certificate()));
+        let there = config::Origin { url: OriginUrl { port, ..there.url.clone() }, ..there };
+        legs.push((studio.simple_leg(vec![there.clone()]), there));
+    }
+    for (leg, there) in &legs {
+        let figures = studio.goes_live(*leg, there).await;
+        assert_eq!(figures.last_error, None, "not at the first try");
+    }
+    studio.close().await;
+    feeder.abort();
 }
 
 #[tokio::test]
