@@ -169,6 +169,7 @@ fn rules_are_pure() {
         "publish::acks",
         "publish::outbox",
         "publish::failover",
+        "publish::circuit",
         "publish::backlog",
         "publish::preflight",
         "publish::hls",

@@ -43,14 +43,7 @@ pub struct Circuit {
 
 impl Default for Circuit {
     fn default() -> Self {
-        Self {
-            hold: MediaTime::ZERO,
-            failed: FAILED,
-            uplink: UPLINK,
-            busy: BUSY,
-            dwell_until: MediaTime::ZERO,
-            dwell: DWELL,
-        }
+        Self { hold: MediaTime::ZERO, failed: FAILED, uplink: UPLINK, busy: BUSY, dwell_until: MediaTime::ZERO, dwell: DWELL }
     }
 }
 

@@ -29,15 +29,9 @@
 
 use std::time::Duration;
 
+use super::circuit::Circuit;
 use super::detect::{Evidence, Verdict};
-use crate::backoff::Backoff;
 use crate::units::MediaTime;
-
-/// How long an origin must have been live for its earlier failures to be forgotten.
-pub const PROVEN: Duration = Duration::from_secs(2);
-
-/// Hold after a refusal for good.
-pub const REFUSED: Duration = Duration::from_secs(60);
 
 /// No two failovers on mere evidence within this.
 pub const APART: Duration = Duration::from_secs(2);
@@ -59,24 +53,6 @@ const KEPT: Duration = Duration::from_secs(5);
 
 /// Idle connections are renewed before servers end them (SRS after 30 s).
 const IDLE: Duration = Duration::from_secs(20);
-
-const FAILED: Backoff = schedule(500, 30_000);
-const UPLINK: Backoff = schedule(500, 2_000);
-const BUSY: Backoff = schedule(1000, 15_000);
-
-/// Time on a spare before a better origin is tried again; longer for one that is unsteady.
-const DWELL: Backoff = schedule(30_000, 600_000);
-
-/// An origin that was live for so long has come to stay.
-const STEADY: Duration = Duration::from_secs(600);
-
-/// Wrong numbers end the compilation.
-const fn schedule(base_ms: u64, cap_ms: u64) -> Backoff {
-    match Backoff::new(Duration::from_millis(base_ms), Duration::from_millis(cap_ms)) {
-        Some(backoff) => backoff,
-        None => panic!("base and cap must fit"),
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -172,45 +148,10 @@ struct Next {
     opened: MediaTime,
 }
 
-#[derive(Debug)]
-struct Circuit {
-    hold: MediaTime,
-    failed: Backoff,
-    uplink: Backoff,
-    busy: Backoff,
-    /// Not gone back to before this.
-    dwell_until: MediaTime,
-    dwell: Backoff,
-}
-
-impl Circuit {
-    fn fail(&mut self, now: MediaTime) {
-        self.hold = now + self.failed.next(0.5);
-        self.stay_away(Duration::ZERO, now, 0.5);
-    }
-
-    /// Only an origin that comes and goes is trusted ever later; one that was merely away is not.
-    fn stay_away(&mut self, lived: Duration, now: MediaTime, random: f64) {
-        if lived >= STEADY {
-            self.dwell = DWELL;
-        }
-        let dwell = if lived > Duration::ZERO { self.dwell.next(random) } else { DWELL.clone().next(random) };
-        self.dwell_until = self.dwell_until.max(now + dwell);
-    }
-}
-
 impl Failover {
     /// `origins`: how many there are, at least one.
     pub fn new(origins: usize, wishes: Wishes) -> Self {
-        let circuit = || Circuit {
-            hold: MediaTime::ZERO,
-            failed: FAILED,
-            uplink: UPLINK,
-            busy: BUSY,
-            dwell_until: MediaTime::ZERO,
-            dwell: DWELL,
-        };
-        let origins = std::iter::repeat_with(circuit).take(origins.max(1)).collect();
+        let origins = std::iter::repeat_with(Circuit::default).take(origins.max(1)).collect();
         Self { wishes, origins, left: None, stay: None, next: None, switched: MediaTime::ZERO, troubled: None }
     }
 
@@ -231,7 +172,7 @@ impl Failover {
 
     /// Nothing to do before this, unless the facts change; `None`: nothing at all.
     pub fn wakes_at(&self, order: &[usize], now: MediaTime) -> Option<MediaTime> {
-        order.iter().map(|origin| self.origins[*origin].hold).filter(|hold| *hold > now).min()
+        order.iter().map(|origin| self.origins[*origin].hold()).filter(|hold| *hold > now).min()
     }
 
     /// When the first origin is free again, if all are held.
@@ -242,23 +183,9 @@ impl Failover {
 
     /// A connection to `origin` could not be had, or has ended after media had been live on it for `lived`.
     pub fn ended(&mut self, origin: usize, outcome: Outcome, lived: Duration, facts: &Facts, now: MediaTime, random: f64) {
-        let circuit = &mut self.origins[origin];
-        if lived >= PROVEN {
-            (circuit.failed, circuit.uplink, circuit.busy) = (FAILED, UPLINK, BUSY);
-        }
         let own_uplink = facts.others_move != Some(true) && facts.active.is_none_or(|active| !active.verdict.is_fine());
-        let hold = match outcome {
-            Outcome::Planned => Duration::ZERO,
-            Outcome::Unanswered if own_uplink => circuit.uplink.next(random),
-            Outcome::Failed | Outcome::Unanswered => circuit.failed.next(random),
-            Outcome::Busy => circuit.busy.next(random),
-            Outcome::Refused => REFUSED,
-        };
-        circuit.hold = now + hold;
+        self.origins[origin].ended(outcome, lived, own_uplink, now, random);
         let planned = outcome == Outcome::Planned;
-        if !planned {
-            circuit.stay_away(lived, now, random);
-        }
         self.stay = planned.then_some(origin);
         self.left = (!planned).then_some(origin);
     }
@@ -291,7 +218,7 @@ impl Failover {
             (_, Stage::Accepted { proven: true }) => Some(Order::Promote),
             (Purpose::Rescue, Stage::Publishing | Stage::Accepted { .. }) => Some(Order::Drop),
             (_, Stage::Accepted { .. }) if idle > UNPROVEN => {
-                self.origins[origin].fail(now);
+                self.origins[origin].ended(Outcome::Failed, Duration::ZERO, false, now, 0.5);
                 Some(Order::Drop)
             }
             (Purpose::Failback | Purpose::Redirect, Stage::Armed) => Some(Order::Publish),
@@ -328,7 +255,7 @@ impl Failover {
             return None;
         }
         let mut better = order.iter().copied().take_while(|origin| *origin != active);
-        better.find(|origin| self.is_free(*origin, now) && self.origins[*origin].dwell_until <= now)
+        better.find(|origin| self.origins[*origin].is_trusted(now))
     }
 
     fn while_suspect(&mut self, active: Active, facts: &Facts, order: &[usize], now: MediaTime) -> Option<Order> {
@@ -376,7 +303,7 @@ impl Failover {
     }
 
     fn is_free(&self, origin: usize, now: MediaTime) -> bool {
-        self.origins[origin].hold <= now
+        self.origins[origin].is_free(now)
     }
 
     fn open(&mut self, origin: usize, purpose: Purpose, now: MediaTime) -> Option<Order> {

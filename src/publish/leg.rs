@@ -6,22 +6,22 @@
 
 use std::time::Duration;
 
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::ballot::Ballot;
 use super::detect::Verdict;
 use super::dial::Route;
 use super::failover::{Active, Facts, Failover, GIVEN_UP, Order, Outcome, Wishes};
 use super::flow::Flow;
 use super::line::{Line, Turn};
 use super::preference::Preference;
-use super::rate::{Limits, ProgramRate, RateControl};
+use super::ranging::{Ranging, RoundTrips};
 use super::uplink::Voice;
 use super::view::View;
 use super::{Currents, PublishError, Room, Terms};
 use crate::config::{self, Resume};
-use crate::control::Rates;
 use crate::media::hub::Sequence;
 use crate::report::Report;
 use crate::status;
@@ -34,9 +34,6 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// For the good-bye.
 const FAREWELL: Duration = Duration::from_millis(500);
-
-/// How often round trips are measured, if the order of the origins depends on them.
-const MEASURE: Duration = Duration::from_secs(20);
 
 pub struct Leg {
     config: config::Leg,
@@ -53,19 +50,17 @@ pub struct Leg {
     /// Where the next connection must start so that nothing is missing.
     resume: Option<Sequence>,
     last: Outcome,
-    rate: RateControl,
+    ballot: Ballot,
+    ranging: Ranging,
     timer: std::pin::Pin<Box<Sleep>>,
     told: Instant,
-    voted: Instant,
-    measuring: Option<JoinHandle<Vec<Option<Duration>>>>,
-    measured: Option<Instant>,
 }
 
 enum Wake {
     Stop,
     Active(Result<Turn, PublishError>),
     Next(Result<Turn, PublishError>),
-    Measured(Vec<Option<Duration>>),
+    Measured(RoundTrips),
     Timer,
 }
 
@@ -87,10 +82,8 @@ impl Leg {
             last: Outcome::Failed,
             timer: Box::pin(sleep_until(now())),
             told: now(),
-            voted: now(),
-            rate: RateControl::new(limits(&currents.rates.borrow())),
-            measuring: None,
-            measured: None,
+            ballot: Ballot::new(currents.rates),
+            ranging: Ranging::default(),
             config,
             room,
             stop,
@@ -109,11 +102,13 @@ impl Leg {
                 Wake::Stop => break,
                 Wake::Active(turn) => self.active_turned(turn).await,
                 Wake::Next(turn) => self.next_turned(turn),
-                Wake::Measured(rtts) => self.preference.measured(rtts),
+                Wake::Measured(round_trips) => self.preference.measured(round_trips),
                 Wake::Timer => {}
             }
             self.look();
-            self.measure();
+            if self.preference.wants_measurements() {
+                self.ranging.begin_if_due(&self.routes, now());
+            }
         }
         self.close().await;
     }
@@ -124,7 +119,7 @@ impl Leg {
             () = self.stop.cancelled() => Wake::Stop,
             turn = turn(&mut self.active, currents, terms) => Wake::Active(turn),
             turn = turn(&mut self.next, currents, terms) => Wake::Next(turn),
-            rtts = finished(&mut self.measuring) => Wake::Measured(rtts),
+            round_trips = self.ranging.finished() => Wake::Measured(round_trips),
             () = &mut self.timer => Wake::Timer,
         }
     }
@@ -339,13 +334,15 @@ impl Leg {
         line.flow().inspect(|flow| self.view.measured(flow));
     }
 
-    /// The leg's face, a few times a second, and its word to the other legs.
+    /// The leg's word to the other legs, its vote, and, a few times a second, its face.
     fn tell(&mut self) {
-        self.vote();
         let flow = self.active.as_ref().and_then(Line::flow).filter(|flow| flow.health().is_live());
         self.voice.tell(flow.map(Flow::moved));
+        let (now, time) = (now(), self.room.currents.clock.now());
+        if let Some(vote) = self.ballot.cast(flow, time, now) {
+            self.view.vote(vote);
+        }
         let suspect = flow.is_some_and(|flow| !flow.verdict().is_fine());
-        let now = now();
         if now - self.told < TICK && suspect == self.view.is_suspect() {
             return;
         }
@@ -354,52 +351,17 @@ impl Leg {
             Some(flow) => self.view.measured(flow),
             None => self.view.publish(),
         }
-        // What is kept because the uplink is in doubt is not live.
-        match (flow, self.active.as_ref().map(|line| line.origin)) {
-            (Some(flow), Some(origin)) if is_given_up(flow.verdict()) => {
-                self.view.down(origin, &PublishError::Stalled(flow.verdict()));
-            }
-            (Some(flow), Some(origin)) if flow.verdict().is_fine() => self.view.up(origin),
+        self.tell_whether_up();
+    }
+
+    /// What is kept because the uplink is in doubt is not live.
+    fn tell_whether_up(&mut self) {
+        let Some(line) = self.active.as_ref().filter(|line| line.told_live) else { return };
+        match verdict(line) {
+            Verdict::Fine => self.view.up(line.origin),
+            verdict if is_given_up(verdict) => self.view.down(line.origin, &PublishError::Stalled(verdict)),
             _ => {}
         }
-    }
-
-    /// What the leg can carry, for the agreement of all legs.
-    fn vote(&mut self) {
-        let now = now();
-        if now - self.voted < LOOK {
-            return;
-        }
-        self.voted = now;
-        let Some(flow) = self.active.as_ref().and_then(Line::flow).filter(|flow| flow.health().is_live()) else {
-            self.rate.gone();
-            return self.view.vote(None);
-        };
-        let rates = *self.room.currents.rates.borrow();
-        let program = ProgramRate { video: rates.video, audio: rates.audio };
-        self.rate.observe(flow.rate_sample(), program, limits(&rates), self.room.currents.clock.now());
-        self.view.vote(self.rate.wish().filter(|_| flow.verdict().is_fine()));
-    }
-
-    /// Measures round trips now and then, beside everything else.
-    fn measure(&mut self) {
-        let due = self.measured.is_none_or(|last| now() - last > MEASURE);
-        if !self.preference.wants_measurements() || self.measuring.is_some() || !due {
-            return;
-        }
-        self.measured = Some(now());
-        let routes = self.routes.clone();
-        self.measuring = Some(tokio::spawn(async move {
-            let mut rtts = vec![None; routes.len()];
-            let mut set = JoinSet::new();
-            for (index, route) in routes.into_iter().enumerate() {
-                set.spawn(async move { (index, route.door.round_trip().await) });
-            }
-            while let Some(Ok((index, rtt))) = set.join_next().await {
-                rtts[index] = rtt;
-            }
-            rtts
-        }));
     }
 
     async fn close(mut self) {
@@ -416,10 +378,6 @@ impl Leg {
 
 fn is_given_up(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Dead(_, quiet) if quiet >= GIVEN_UP)
-}
-
-fn limits(rates: &Rates) -> Limits {
-    Limits { floor: rates.floor, ceiling: rates.ceiling }
 }
 
 fn lived(line: &Line) -> Duration {
@@ -450,13 +408,6 @@ async fn turn(line: &mut Option<Line>, currents: &Currents, terms: Terms) -> Res
         Some(line) => line.turn(currents, terms).await,
         None => std::future::pending().await,
     }
-}
-
-async fn finished(measuring: &mut Option<JoinHandle<Vec<Option<Duration>>>>) -> Vec<Option<Duration>> {
-    let Some(handle) = measuring else { return std::future::pending().await };
-    let rtts = handle.await;
-    *measuring = None;
-    rtts.unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the timer of the runtime; media time is the program's clock")]

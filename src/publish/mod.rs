@@ -38,11 +38,12 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`detect`], [`failover`], [`preference`], [`resume`], [`pace`], [`backlog`], [`health`], [`wire_clock`], [`address`] | rules: is it there, where to, from where on, how fast |
+//! | [`detect`], [`failover`], [`circuit`], [`preference`], [`resume`], [`pace`], [`backlog`], [`health`], [`wire_clock`], [`address`] | rules: is it there, where to, from where on, how fast |
 //! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `speech`, `event`, `wire` | rule: RTMP as bytes in, bytes and events out |
 //! | [`refusal`], [`redirect`], [`auth`], [`acks`] | rules: what an origin's no means, where it sends us, how it is told a password, what it has read |
 //! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
-//! | `leg`, `line`, `flow`, `supply`, `uplink`, `view` | the actor: for ever; one connection; open; its media; what legs know of each other; the face in the status |
+//! | `leg`, `line`, `flow`, `supply` | the actor: for ever; one connection; open; its media |
+//! | `ballot`, `ranging`, `uplink`, `view` | its vote for the bit rate; round trips; what legs know of each other; the face in the status |
 //! | [`rate`] | rule: which video bit rate the leg can carry |
 //! | [`preflight`], [`filler`] | rules: what is looked at before a show, and what the uplink is measured with |
 //! | [`probe`], `steps` | shells: the check itself; a connection one step at a time |
@@ -59,8 +60,10 @@ pub mod address;
 pub mod amf0;
 pub mod auth;
 pub mod backlog;
+mod ballot;
 pub mod chunk_reader;
 pub mod chunk_writer;
+pub mod circuit;
 pub mod command;
 mod conn;
 pub mod detect;
@@ -80,6 +83,7 @@ pub mod preference;
 pub mod preflight;
 pub mod probe;
 mod pull;
+mod ranging;
 pub mod rate;
 pub mod redirect;
 pub mod refusal;
