@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | *path*: bytes are outstanding and its kernel says nothing at all | half of the limit | max(400 ms, 1.5 × RTO at the last progress) |
 //! | *path*: its kernel speaks but acknowledges nothing new | 1 s | 2 s |
-//! | *frozen*: the origin used to acknowledge (RTMP) every so many bytes; its kernel has taken twice as many, and still no word | max(0.5 s, 3 × RTO) after that | 1.3 s after that |
+//! | *frozen*: the origin used to acknowledge (RTMP) every so many bytes; its kernel has taken half as many again, and still no word | max(0.5 s, 3 × RTO) after that | 1.3 s after that |
 //! | *closed window*: bytes wait, but its kernel gives no room to send them in: nobody reads | 0.5 s | 1.5 s |
 //! | *shrinking window*: an origin that never acknowledges (RTMP) and whose window only falls by what it takes | 0.8 s | 2 s |
 //!
@@ -44,7 +44,7 @@ const CLOSED_BYTES: u64 = 1460;
 /// Taken by the kernel since the last RTMP acknowledgement before its absence means anything: two of the windows asked for …
 const UNREAD_BYTES: u64 = 2 * 65_536;
 
-/// … or twice what was usual over so many acknowledgements, for servers that have windows of their own. Before, nothing is usual.
+/// … or half as much again as was usual over so many acknowledgements, for servers that have windows of their own. Before, nothing is usual.
 const USUAL: usize = 8;
 
 /// Over how much time and how many bytes the window is judged, and the steps in which it is remembered.
@@ -184,7 +184,7 @@ impl Detector {
 
     /// Bytes after which an acknowledgement is owed.
     fn owed_after(&self) -> u64 {
-        UNREAD_BYTES.max(2 * self.usual.iter().max().copied().unwrap_or_default())
+        UNREAD_BYTES.max(self.usual.iter().max().copied().unwrap_or_default() * 3 / 2)
     }
 
     fn note_window(&mut self, truth: &SocketTruth, advanced: bool, now: MediaTime) {
@@ -384,8 +384,8 @@ mod tests {
             link.detector.observe(&truth, &link.acks, at(57_000 + millis))
         };
         assert_eq!(verdict(&mut link, 2_500_000, 40_000), Verdict::Fine);
-        assert_eq!(verdict(&mut link, 5_000_000, 80_000), Verdict::Fine, "owed from now on");
-        assert!(matches!(verdict(&mut link, 5_000_000, 81_300), Verdict::Dead(Evidence::Frozen, _)));
+        assert_eq!(verdict(&mut link, 3_750_000, 80_000), Verdict::Fine, "owed from now on");
+        assert!(matches!(verdict(&mut link, 3_750_000, 81_300), Verdict::Dead(Evidence::Frozen, _)));
     }
 
     #[test]

@@ -15,12 +15,12 @@ use super::detect::Verdict;
 use super::dial::Route;
 use super::failover::{Active, Facts, Failover, GIVEN_UP, Order, Outcome, Wishes};
 use super::flow::Flow;
-use super::line::{Line, Turn};
+use super::line::{Line, Turn, turn};
 use super::preference::Preference;
 use super::ranging::{Ranging, RoundTrips};
 use super::uplink::Voice;
 use super::view::View;
-use super::{Currents, PublishError, Room, Terms};
+use super::{PublishError, Room, Terms};
 use crate::config::{self, Resume};
 use crate::media::hub::Sequence;
 use crate::report::Report;
@@ -225,17 +225,17 @@ impl Leg {
 
     /// What was left on evidence counts as a failure of its origin.
     fn tell_replaced(&mut self, old: &Line) {
-        let verdict = verdict(old);
+        let verdict = old.verdict();
         if !verdict.is_fine() {
             let error = PublishError::Stalled(verdict);
-            self.note_end(old.origin, error.outcome(), lived(old));
+            self.note_end(old.origin, error.outcome(), old.lived());
             self.view.replaced(old.origin, &error);
         }
     }
 
     fn cut(&mut self) {
         let Some(old) = self.active.take() else { return };
-        let error = PublishError::Stalled(verdict(&old));
+        let error = PublishError::Stalled(old.verdict());
         self.lost(old, error);
     }
 
@@ -253,7 +253,7 @@ impl Leg {
         self.resume = Some(flow.position());
         tracing::info!("leg {}: {reason}", self.config.name);
         let Some(line) = self.active.take() else { return };
-        self.note_end(line.origin, Outcome::Planned, lived(&line));
+        self.note_end(line.origin, Outcome::Planned, line.lived());
         if let Some(flow) = line.into_flow() {
             let (conn, session) = flow.into_parts();
             conn.farewell(session, FAREWELL).await;
@@ -289,7 +289,7 @@ impl Leg {
 
     fn ended(&mut self, line: Line, error: PublishError) {
         self.last = error.outcome();
-        self.note_end(line.origin, self.last, lived(&line));
+        self.note_end(line.origin, self.last, line.lived());
         let now = self.room.currents.clock.now();
         let free = self.failover.all_held_until(self.preference.order(), now);
         self.view.failed(line.origin, &error, self.active.is_some(), free.map(|free| free.since(now)));
@@ -317,12 +317,12 @@ impl Leg {
 
     /// Looks at the sockets and tells what is to be seen.
     fn look(&mut self) {
-        match look_at(&mut self.active, &mut self.view) {
+        match self.active.as_mut().map_or(Ok(false), |line| line.look(&mut self.view)) {
             Ok(false) => {}
             Ok(true) => self.tell_live(),
             Err(error) => self.active_failed(error),
         }
-        if let Err(error) = look_at(&mut self.next, &mut self.view) {
+        if let Some(Err(error)) = self.next.as_mut().map(|line| line.look(&mut self.view)) {
             self.next_failed(error);
         }
         self.tell();
@@ -357,7 +357,7 @@ impl Leg {
     /// What is kept because the uplink is in doubt is not live.
     fn tell_whether_up(&mut self) {
         let Some(line) = self.active.as_ref().filter(|line| line.told_live) else { return };
-        match verdict(line) {
+        match line.verdict() {
             Verdict::Fine => self.view.up(line.origin),
             verdict if is_given_up(verdict) => self.view.down(line.origin, &PublishError::Stalled(verdict)),
             _ => {}
@@ -380,34 +380,8 @@ fn is_given_up(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Dead(_, quiet) if quiet >= GIVEN_UP)
 }
 
-fn lived(line: &Line) -> Duration {
-    line.flow().map_or(Duration::ZERO, |flow| flow.health().lived())
-}
-
-fn verdict(line: &Line) -> Verdict {
-    line.flow().map_or(Verdict::Fine, Flow::verdict)
-}
-
-/// True if media is taken and was not before.
-fn look_at(line: &mut Option<Line>, view: &mut View) -> Result<bool, PublishError> {
-    let Some(line) = line else { return Ok(false) };
-    let Some(flow) = line.flow_mut() else { return Ok(false) };
-    view.counted(flow.take_counts());
-    let news = flow.look()?;
-    line.told_live |= news;
-    Ok(news)
-}
-
 fn terms(config: &config::Leg) -> Terms {
     Terms { backlog: config.backlog, timestamps: config.timestamps }
-}
-
-/// A turn of a line, if there is one.
-async fn turn(line: &mut Option<Line>, currents: &Currents, terms: Terms) -> Result<Turn, PublishError> {
-    match line {
-        Some(line) => line.turn(currents, terms).await,
-        None => std::future::pending().await,
-    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the timer of the runtime; media time is the program's clock")]

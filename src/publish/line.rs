@@ -1,12 +1,15 @@
 //! A connection of a leg from the first DNS query on: being opened, then open. It drives whichever it is, and holds no rule.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use super::conn::{self, Conn};
+use super::detect::Verdict;
 use super::dial::Route;
 use super::failover::Stage;
 use super::flow::Flow;
 use super::session::Session;
+use super::view::View;
 use super::{Currents, PublishError, Terms};
 
 type Opening = Pin<Box<dyn Future<Output = (Route, Result<(Conn, Session), PublishError>)> + Send>>;
@@ -53,6 +56,24 @@ impl Line {
         }
     }
 
+    /// Looks at the socket and judges; true if media is taken now and was not before.
+    pub fn look(&mut self, view: &mut View) -> Result<bool, PublishError> {
+        let Some(flow) = self.flow_mut() else { return Ok(false) };
+        view.counted(flow.take_counts());
+        let news = flow.look()?;
+        self.told_live |= news;
+        Ok(news)
+    }
+
+    /// For how long media has been live.
+    pub fn lived(&self) -> Duration {
+        self.flow().map_or(Duration::ZERO, |flow| flow.health().lived())
+    }
+
+    pub fn verdict(&self) -> Verdict {
+        self.flow().map_or(Verdict::Fine, Flow::verdict)
+    }
+
     pub fn stage(&self) -> Stage {
         self.flow().map_or(Stage::Opening, Flow::stage)
     }
@@ -76,5 +97,13 @@ impl Line {
             State::Open(flow) => Some(*flow),
             State::Opening(_) => None,
         }
+    }
+}
+
+/// A turn of a line, if there is one.
+pub async fn turn(line: &mut Option<Line>, currents: &Currents, terms: Terms) -> Result<Turn, PublishError> {
+    match line {
+        Some(line) => line.turn(currents, terms).await,
+        None => std::future::pending().await,
     }
 }
