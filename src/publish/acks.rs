@@ -14,11 +14,6 @@
 //! It refuses to say more than was written, and says nothing until three values fit. A server that counts without the
 //! handshake is believed 3073 bytes less: too little does no harm.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
-use crate::units::MediaTime;
-
 /// Values before anything is believed.
 const TRUST: u64 = 3;
 
@@ -28,19 +23,9 @@ const STANDSTILLS: u64 = 3;
 /// Nobody reads so much between two acknowledgements; a step back looks like it, modulo 2^32.
 const FAR: u64 = 1 << 31;
 
-/// Acknowledgements before there is a cadence.
-const CADENCE: u64 = 8;
-
-/// Intervals that are remembered.
-const INTERVALS: usize = 16;
-
-/// What comes within this time came with one read.
-const TOGETHER: Duration = Duration::from_millis(2);
-
 #[derive(Debug, Default)]
 pub struct Acks {
     count: u64,
-    last: Option<MediaTime>,
     value: u32,
     /// Read, if the values are totals.
     way: u64,
@@ -51,18 +36,16 @@ pub struct Acks {
     way_refuted: bool,
     /// All together are more than was written: they are no increments.
     sum_refuted: bool,
-    intervals: VecDeque<Duration>,
 }
 
 impl Acks {
     /// An acknowledgement has come; `written_total` bytes were written before it, the handshake's included.
-    pub fn note(&mut self, value: u32, written_total: u64, now: MediaTime) {
+    pub fn note(&mut self, value: u32, written_total: u64) {
         self.follow(value, written_total);
         self.sum = self.sum.saturating_add(value.into());
         self.sum_refuted |= self.sum > written_total;
         self.value = value;
         self.count += 1;
-        self.time(now);
     }
 
     /// Follows the values as totals.
@@ -76,18 +59,6 @@ impl Acks {
         } else {
             self.standstills += 1;
         }
-    }
-
-    fn time(&mut self, now: MediaTime) {
-        let Some(last) = self.last else {
-            self.last = Some(now);
-            return;
-        };
-        if now.since(last) >= TOGETHER {
-            self.intervals.truncate(INTERVALS - 1);
-            self.intervals.push_front(now.since(last));
-        }
-        self.last = Some(now.max(last));
     }
 
     /// Bytes that the peer's process has read, at least, of those counted as written; `None` while there is no telling.
@@ -104,19 +75,6 @@ impl Acks {
     pub fn count(&self) -> u64 {
         self.count
     }
-
-    /// When the last one came.
-    pub fn last(&self) -> Option<MediaTime> {
-        self.last
-    }
-
-    /// The usual time from one to the next; those that come with one read are one.
-    pub fn cadence(&self) -> Option<Duration> {
-        let mut intervals: Vec<_> = self.intervals.iter().copied().collect();
-        intervals.sort();
-        let enough = self.count >= CADENCE && intervals.len() as u64 >= CADENCE / 2;
-        enough.then(|| intervals[intervals.len() / 2])
-    }
 }
 
 #[cfg(test)]
@@ -128,7 +86,7 @@ mod tests {
 
     fn after(values: &[u32], written: u64) -> Acks {
         let mut acks = Acks::default();
-        values.iter().for_each(|value| acks.note(*value, written, MediaTime::ZERO));
+        values.iter().for_each(|value| acks.note(*value, written));
         acks
     }
 
@@ -160,28 +118,15 @@ mod tests {
     fn a_total_goes_on_behind_2_to_the_32_and_behind_a_new_start() {
         let mut acks = Acks::default();
         for total in (1 << 20..9u64 << 32).step_by(1 << 20) {
-            acks.note(total as u32, total + 1000, MediaTime::ZERO);
+            acks.note(total as u32, total + 1000);
             assert!(total < 3 << 20 || acks.read_at_least() == Some(total));
         }
         let (mut acks, mut read) = (Acks::default(), 0u64);
         for value in (1 << 20..0xF000_0000u32).step_by(1 << 20).chain((1 << 20..1 << 30).step_by(1 << 20)) {
             read += 1 << 20;
-            acks.note(value, read, MediaTime::ZERO);
+            acks.note(value, read);
         }
         assert_eq!(acks.read_at_least(), Some(read - (1 << 20)));
-    }
-
-    #[test]
-    fn the_cadence_is_the_usual_interval() {
-        let mut acks = Acks::default();
-        let mut now = MediaTime::ZERO;
-        for (index, millis) in [0, 90, 90, 2000, 0, 91, 1, 89, 90, 92].into_iter().enumerate() {
-            assert_eq!(acks.cadence().is_some(), index >= 8, "after {index}");
-            now = now + Duration::from_millis(millis);
-            acks.note(index as u32, 1000, now);
-        }
-        assert_eq!((acks.cadence(), acks.last(), acks.count()), (Some(Duration::from_millis(90)), Some(now), 10));
-        assert_eq!(after(&[1; 20], 100).cadence(), None, "all at once is no cadence");
     }
 
     #[derive(Clone, Copy, Debug)]
@@ -215,7 +160,7 @@ mod tests {
                 let before = if index == 0 { 0 } else { read };
                 read += step;
                 if lost == 0 || index % 7 != lost {
-                    acks.note(said(style, read, before), read + in_flight, MediaTime::ZERO);
+                    acks.note(said(style, read, before), read + in_flight);
                 }
                 prop_assert!(acks.read_at_least().is_none_or(|known| known <= read), "{acks:?} of {read}");
             }
@@ -227,19 +172,17 @@ mod tests {
         #[test]
         fn equal_increments_are_followed_exactly(size in 1000u32..200_000, count in 4u64..2000) {
             let mut acks = Acks::default();
-            (1..=count).for_each(|index| acks.note(size, HANDSHAKE + index * u64::from(size), MediaTime::ZERO));
+            (1..=count).for_each(|index| acks.note(size, HANDSHAKE + index * u64::from(size)));
             prop_assert_eq!(acks.read_at_least(), Some(count * u64::from(size)));
         }
 
         #[test]
-        fn nonsense_is_never_believed_beyond_what_was_written(values in prop::collection::vec((any::<u32>(), 0u64..1 << 33, 0u64..1 << 40), 0..50)) {
-            let (mut acks, mut written, mut now) = (Acks::default(), HANDSHAKE, MediaTime::ZERO);
-            for (value, more, nanos) in values {
+        fn nonsense_is_never_believed_beyond_what_was_written(values in prop::collection::vec((any::<u32>(), 0u64..1 << 33), 0..50)) {
+            let (mut acks, mut written) = (Acks::default(), HANDSHAKE);
+            for (value, more) in values {
                 written += more;
-                now = MediaTime::from_nanos(now.nanos() ^ nanos);
-                acks.note(value, written, now);
+                acks.note(value, written);
                 prop_assert!(acks.read_at_least().is_none_or(|read| read <= written));
-                acks.cadence();
             }
         }
     }

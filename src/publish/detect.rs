@@ -314,7 +314,7 @@ mod tests {
             self.truth.window_bytes = Some(WINDOW - (self.truth.acked_bytes - self.read));
             if self.acknowledges && path && reads && self.read - self.told >= 65_536 {
                 self.told = self.read;
-                self.acks.note(self.told as u32, self.written, at(self.millis));
+                self.acks.note(self.told as u32, self.written);
             }
             self.detector.observe(&self.truth, &self.acks, at(self.millis))
         }
@@ -376,7 +376,7 @@ mod tests {
         for second in 0..20u64 {
             let acked = 2_500_000 * second;
             let truth = SocketTruth { acked_bytes: acked, ..link.truth };
-            link.acks.note(acked as u32, acked, at(3000 * second));
+            link.acks.note(acked as u32, acked);
             link.detector.observe(&truth, &link.acks, at(3000 * second));
         }
         let verdict = |link: &mut Link, more: u64, millis: u64| {
@@ -458,7 +458,7 @@ mod tests {
                 acked += more;
                 let truth = SocketTruth { acked_bytes: acked, unacked_bytes: unacked, window_bytes: Some(window), ..link.truth };
                 if ack {
-                    link.acks.note(acked as u32, acked + unacked, at(link.millis));
+                    link.acks.note(acked as u32, acked + unacked);
                 }
                 let verdict = link.detector.observe(&truth, &link.acks, at(link.millis));
                 let path = matches!(verdict, Verdict::Suspect(Evidence::Path { .. }, _) | Verdict::Dead(Evidence::Path { .. }, _));

@@ -230,7 +230,7 @@ impl Flow {
                 (self.accepted, self.looked) = (Some(now), now);
                 (self.health, self.detector) = (Health::new(truth, now), Detector::new(&truth, now));
             }
-            Event::Acknowledged(value) => self.acks.note(value, self.session.written_total(), self.clock.now()),
+            Event::Acknowledged(value) => self.acks.note(value, self.session.written_total()),
             Event::Refused(refusal) => return Err(PublishError::Refused(refusal)),
             Event::Reconnect { url: None, .. } => self.supply.end_at_keyframe(),
             Event::Reconnect { url, .. } => self.redirect = url,

@@ -26,45 +26,30 @@ pub const STAYS: Goal = Goal { failovers: Some(0), reconnects: Some(0), ..TAKEN_
 /// The leg is back, wherever.
 pub const BACK_SOON: Goal = Goal { failovers: None, ..TAKEN_OVER };
 
-/// What a verdict is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    Time,
-    Missing,
-    OtherLeg,
-    Failovers,
-    /// The round went wrong altogether.
-    Round,
-}
-
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub scenario: &'static str,
-    pub point: Point,
     pub text: String,
 }
-
-/// What the trimmed run among the ordinary tests does not insist on yet.
-pub const NOT_YET: &[(&str, Point)] = &[];
 
 impl Goal {
     /// All that is wrong with a round; times may be so many times longer than the goal.
     pub fn violations(&self, scenario: &'static str, figures: &Figures, patience: u32) -> Vec<Violation> {
-        let mut found: Vec<(Point, String)> = figures.faults.iter().map(|fault| (Point::Round, fault.clone())).collect();
+        let mut found: Vec<String> = figures.faults.clone();
         if let (Some(goal), Some(back)) = (self.back, figures.back)
             && back > goal * patience
         {
-            found.push((Point::Time, format!("media after {:.0} ms", back.as_secs_f64() * 1000.0)));
+            found.push(format!("media after {:.0} ms", back.as_secs_f64() * 1000.0));
         }
         if let Some(compared) = figures.compared.filter(|_| self.nothing_missing) {
             let (pictures, sounds) = (compared.missing_pictures, compared.missing_sounds);
             if pictures + sounds > 0 {
-                found.push((Point::Missing, format!("{pictures} pictures and {sounds} sounds missing")));
+                found.push(format!("{pictures} pictures and {sounds} sounds missing"));
             }
         }
-        found.extend(self.other_leg(figures).map(|text| (Point::OtherLeg, text)));
-        found.extend(self.moves(figures).map(|text| (Point::Failovers, text)));
-        found.into_iter().map(|(point, text)| Violation { scenario, point, text }).collect()
+        found.extend(self.other_leg(figures));
+        found.extend(self.moves(figures));
+        found.into_iter().map(|text| Violation { scenario, text }).collect()
     }
 
     fn other_leg(&self, figures: &Figures) -> Option<String> {
