@@ -55,6 +55,14 @@ fn the_spare_takes_over_and_the_other_leg_never_notices() {
 }
 
 #[test]
+fn the_nearer_origin_is_preferred_where_the_leg_is_told_so() {
+    sandbox::run_or_skip("the_nearer_origin_is_preferred_where_the_leg_is_told_so", || {
+        let bad: Vec<String> = violations(&[measure(&scenarios::NEARER, 1)], PATIENCE).iter().map(words).collect();
+        assert!(bad.is_empty(), "{}", bad.join("\n"));
+    });
+}
+
+#[test]
 #[ignore = "half an hour and more: make faults"]
 fn all_faults() {
     sandbox::run("all_faults", || {
