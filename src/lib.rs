@@ -23,7 +23,7 @@
 //! | --- | --- | --- |
 //! | media | to the right | [`media::raw::Feed`] into the program, [`media::hub::Hub`] out of it; neither ever blocks its writer |
 //! | status | up | one `watch<Status>`; a room writes its own part through a [`report::Report`] |
-//! | commands | down | bounded `mpsc` with a oneshot reply: [`control::Request`] |
+//! | commands | down | bounded `mpsc` with a oneshot reply: [`control::Request`]; what the program makes is told to the legs as a `watch` of [`control::Rates`] |
 //! | config | down | parsed once into [`config::Config`] |
 //!
 //! ## Layers: imports point down only (`tests/layers.rs` keeps this table true)

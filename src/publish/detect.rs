@@ -10,6 +10,7 @@
 //! | evidence | suspect | dead |
 //! | --- | --- | --- |
 //! | *path*: bytes are outstanding and its kernel says nothing at all | half of the limit | max(400 ms, 1.5 × RTO at the last progress) |
+//! | the same on a path that lost packets within the last 10 s | half of the limit | twice that limit: one more try of the kernel's |
 //! | *path*: its kernel speaks but acknowledges nothing new | 1 s | 2 s |
 //! | *frozen*: the origin used to acknowledge (RTMP) every so many bytes; its kernel has taken half as many again, and still no word | max(0.5 s, 3 × RTO) after that | 1.3 s after that |
 //! | *closed window*: bytes wait, but its kernel gives no room to send them in: nobody reads | 0.5 s | 1.5 s |
@@ -29,6 +30,9 @@ use crate::units::MediaTime;
 
 /// Shortest silence that counts as death of a path.
 pub const PATH_LIMIT: Duration = Duration::from_millis(400);
+
+/// A path that lost something this recently is one that loses.
+const LOSSY: Duration = Duration::from_secs(10);
 
 /// What was lost on the way must have been repeated successfully within this.
 const STUCK_LIMIT: Duration = Duration::from_secs(2);
@@ -93,6 +97,9 @@ pub struct Detector {
     heard: MediaTime,
     /// RTO at the last progress without a retransmission under way.
     rto: Duration,
+    /// Segments sent again up to the last progress, and when that was last seen to have helped.
+    resent: u32,
+    recovered: Option<MediaTime>,
     /// Count of RTMP acknowledgements, and what the kernel had taken when the last one came.
     acks: u64,
     acked_at_ack: u64,
@@ -129,6 +136,8 @@ impl Detector {
             moved: now,
             heard: now,
             rto: truth.rto,
+            resent: truth.resent,
+            recovered: None,
             acks: 0,
             acked_at_ack: truth.acked_bytes,
             usual: VecDeque::new(),
@@ -164,6 +173,9 @@ impl Detector {
         }
         if (advanced || !outstanding) && truth.retransmits == 0 {
             self.rto = truth.rto;
+        }
+        if advanced && truth.resent != self.resent {
+            (self.resent, self.recovered) = (truth.resent, Some(now));
         }
         (self.acked, self.outstanding) = (truth.acked_bytes, outstanding);
         advanced
@@ -229,6 +241,8 @@ impl Detector {
 
     fn path(&self, truth: &SocketTruth, now: MediaTime) -> Verdict {
         let limit = PATH_LIMIT.max(self.rto.mul_f64(1.5));
+        let loses = self.recovered.is_some_and(|time| now.since(time) < LOSSY);
+        let limit = if loses { 2 * limit } else { limit };
         judge(Evidence::Path { outstanding: truth.unacked_bytes }, now.since(self.heard), limit / 2, limit)
     }
 
@@ -350,6 +364,23 @@ mod tests {
         let (suspected, dead) = link.fails(false, false);
         assert!((200..=264).contains(&suspected) && (400..=464).contains(&dead), "{suspected} {dead}");
         assert_eq!(link.frame(true, true), Verdict::Fine, "anything that moves is life");
+    }
+
+    #[test]
+    fn a_path_that_loses_packets_is_given_one_more_try() {
+        let mut link = Link::new(200 * MS);
+        link.run(100);
+        link.truth.resent = 3;
+        link.run(1);
+        link.truth.resent = 5;
+        let (suspected, dead) = link.fails(false, false);
+        assert!((400..=464).contains(&suspected) && (800..=864).contains(&dead), "{suspected} {dead}");
+        let mut link = Link::new(200 * MS);
+        link.run(100);
+        link.truth.resent = 3;
+        link.run(400);
+        let (_, dead) = link.fails(false, false);
+        assert!((400..=464).contains(&dead), "long ago: {dead}");
     }
 
     #[test]

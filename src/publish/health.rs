@@ -28,6 +28,8 @@ pub struct SocketTruth {
     pub rto: Duration,
     /// Retransmission timeouts in a row without an answer.
     pub retransmits: u8,
+    /// Segments sent again since the connection began.
+    pub resent: u32,
     /// What the peer's kernel says it has room for; `None` before Linux 5.4.
     pub window_bytes: Option<u64>,
     /// How long ago the peer's kernel last acknowledged anything, be it something later than what is missing.

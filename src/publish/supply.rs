@@ -214,3 +214,124 @@ impl Supply {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::session::Target;
+    use super::*;
+    use crate::config::Timestamps;
+    use crate::media::packet::{AudioFormat, VideoFormat};
+    use crate::secret::Secret;
+    use crate::units::{BitRate, FrameRate};
+
+    const STEP: Duration = Duration::from_millis(40);
+    /// Everything that could wait.
+    const ALL: usize = 64 << 20;
+
+    fn format() -> Arc<Format> {
+        let (bitrate, framerate) = (BitRate::from_bps(1), FrameRate::new(25, 1).unwrap());
+        let video = VideoFormat { width: 16, height: 16, framerate, bitrate, avcc: Bytes::from_static(&[1]) };
+        let audio = AudioFormat { rate: 48_000, channels: 2, bitrate, asc: Bytes::from_static(&[2]) };
+        Arc::new(Format { video, audio })
+    }
+
+    /// A hub with pictures `range`, one each 40 ms, a keyframe each second: sequence and picture have the same number.
+    fn publish(hub: &Hub, format: &Arc<Format>, range: std::ops::Range<u64>) {
+        for index in range {
+            let (time, keyframe) = (at(index), index % 25 == 0);
+            let data = Bytes::from_static(&[0; 1000]);
+            hub.publish(Packet { track: Track::Video, time, duration: STEP, keyframe, data, format: format.clone() });
+        }
+    }
+
+    fn at(picture: u64) -> MediaTime {
+        MediaTime::from_millis(40 * picture)
+    }
+
+    fn session() -> Session {
+        let (app, url, device) = ("live".to_owned(), "rtmp://example.com/live".to_owned(), "box".to_owned());
+        Session::new(Target { app, url, key: Secret::new("key"), device, started_at: None, authorization: None }).unwrap()
+    }
+
+    fn supply(hub: &Hub, backlog: Duration) -> Supply {
+        Supply::new(hub, Terms { backlog, timestamps: Timestamps::Shared })
+    }
+
+    fn fill(supply: &mut Supply, session: &mut Session, now: MediaTime) -> Result<More, PublishError> {
+        let filled = supply.fill(session, ALL, now, || Ok(SocketTruth::default()));
+        session.sent(usize::MAX);
+        supply.all_written();
+        filled
+    }
+
+    #[test]
+    fn a_replay_is_longer_than_the_backlog_and_nothing_of_it_is_left_out() {
+        let (hub, format) = (Hub::new(), format());
+        publish(&hub, &format, 0..200);
+        let (mut supply, mut session) = (supply(&hub, Duration::from_millis(500)), session());
+        supply.begin_at(Some(50));
+        let mut now = at(200);
+        assert!(matches!(fill(&mut supply, &mut session, now), Ok(More::At(_))));
+        assert!((62..=64).contains(&supply.position()), "half a second at once, got to {}", supply.position());
+        while let More::At(due) = fill(&mut supply, &mut session, now).unwrap() {
+            now = due;
+        }
+        assert_eq!((supply.position(), supply.take_dropped()), (199, 0));
+        let took = now.since(at(200));
+        assert!((1..2).contains(&took.as_secs()), "6 s at four times the speed of life took {took:?}");
+    }
+
+    #[test]
+    fn what_is_too_old_is_left_out_by_whole_gops_once_media_flows() {
+        let (hub, format) = (Hub::new(), format());
+        publish(&hub, &format, 0..26);
+        let (mut supply, mut session) = (supply(&hub, Duration::from_secs(2)), session());
+        supply.begin_at(None);
+        fill(&mut supply, &mut session, at(26)).unwrap();
+        publish(&hub, &format, 26..130);
+        fill(&mut supply, &mut session, at(130)).unwrap();
+        assert_eq!((supply.position(), supply.take_dropped()), (129, 4));
+    }
+
+    #[test]
+    fn a_place_that_is_no_longer_in_memory_is_the_newest_keyframe() {
+        let (hub, format) = (Hub::new(), format());
+        publish(&hub, &format, 0..1000);
+        let (mut supply, mut session) = (supply(&hub, Duration::from_secs(5)), session());
+        supply.begin_at(Some(25));
+        fill(&mut supply, &mut session, at(1000)).unwrap();
+        let taken = Taken { read_bytes: Some(0), ..Taken::default() };
+        assert_eq!(supply.ledger.resume_at(taken), Some(975));
+    }
+
+    #[test]
+    fn a_connection_that_is_to_end_ends_before_a_keyframe() {
+        let (hub, format) = (Hub::new(), format());
+        publish(&hub, &format, 0..10);
+        let (mut supply, mut session) = (supply(&hub, Duration::from_secs(5)), session());
+        supply.begin_at(None);
+        fill(&mut supply, &mut session, at(10)).unwrap();
+        supply.end_at_keyframe();
+        publish(&hub, &format, 10..30);
+        let end = fill(&mut supply, &mut session, at(30));
+        assert!(matches!(end, Err(PublishError::AskedToReconnect)) && supply.position() == 25);
+    }
+
+    #[test]
+    fn the_format_is_told_first_and_when_it_changes() {
+        let (hub, one, other) = (Hub::new(), format(), format());
+        let (mut supply, mut session) = (supply(&hub, Duration::from_secs(5)), session());
+        session.sent(usize::MAX);
+        supply.begin_at(None);
+        let mut bytes = Vec::new();
+        for (format, range) in [(&one, 0..1), (&one, 1..2), (&other, 2..3)] {
+            publish(&hub, format, range);
+            let before = session.written_total();
+            fill(&mut supply, &mut session, at(3)).unwrap();
+            bytes.push(session.written_total() - before);
+        }
+        assert!(bytes[0] > bytes[1] + 300 && bytes[2] > bytes[1] + 300, "{bytes:?}");
+    }
+}

@@ -18,6 +18,7 @@ mod offset {
     /// Since the last ACK came.
     pub const ACK_MILLIS: usize = 56;
     pub const RTT_MICROS: usize = 68;
+    pub const TOTAL_RETRANS: usize = 100;
     pub const BYTES_ACKED: usize = 120;
     pub const NOTSENT_BYTES: usize = 144;
     /// Since Linux 5.4.
@@ -57,6 +58,7 @@ pub fn truth(socket: &impl AsRawFd) -> io::Result<SocketTruth> {
         rtt: info.micros(offset::RTT_MICROS),
         rto: info.micros(offset::RTO_MICROS),
         retransmits: info.bytes[offset::RETRANSMITS],
+        resent: info.u32(offset::TOTAL_RETRANS).unwrap_or_default(),
         window_bytes: info.u32(offset::SEND_WINDOW).map(u64::from),
         heard_ago: info.u32(offset::ACK_MILLIS).map(|millis| Duration::from_millis(millis.into())),
     })
@@ -106,6 +108,6 @@ mod tests {
         assert!(after.rto >= Duration::from_millis(1) && after.rto < Duration::from_secs(10), "{:?}", after.rto);
         assert!(after.window_bytes.is_none_or(|bytes| bytes > 10_000), "{:?}", after.window_bytes);
         assert!(after.heard_ago.is_some_and(|ago| ago < Duration::from_secs(1)), "{:?}", after.heard_ago);
-        assert_eq!((after.unsent_bytes, after.retransmits), (0, 0));
+        assert_eq!((after.unsent_bytes, after.retransmits, after.resent), (0, 0, 0));
     }
 }
