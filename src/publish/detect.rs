@@ -157,8 +157,9 @@ impl Detector {
         let advanced = self.note_progress(truth, now);
         self.note_acks(truth, acks, now);
         self.note_window(truth, advanced, now);
+        // Of equals the last one counts: where nothing gets through, what the origin does not say means nothing.
         let verdicts =
-            [self.path(truth, now), self.stuck(truth, now), self.frozen(now), self.closed(now), self.shrinking(acks, now)];
+            [self.shrinking(acks, now), self.closed(now), self.frozen(now), self.stuck(truth, now), self.path(truth, now)];
         verdicts.into_iter().max_by_key(|verdict| verdict.severity()).unwrap_or(Verdict::Fine)
     }
 
@@ -364,6 +365,18 @@ mod tests {
         let (suspected, dead) = link.fails(false, false);
         assert!((200..=264).contains(&suspected) && (400..=464).contains(&dead), "{suspected} {dead}");
         assert_eq!(link.frame(true, true), Verdict::Fine, "anything that moves is life");
+    }
+
+    #[test]
+    fn a_dead_path_is_no_frozen_origin_though_its_last_word_was_lost() {
+        let mut link = Link::new(200 * MS);
+        link.run(100);
+        link.acknowledges = false;
+        (0..8).for_each(|_| {
+            link.frame(true, true);
+        });
+        let verdict = (0..100).map(|_| link.frame(false, false)).last();
+        assert!(matches!(verdict, Some(Verdict::Dead(Evidence::Path { .. }, _))), "{verdict:?}");
     }
 
     #[test]
