@@ -11,9 +11,11 @@
 //! that a switch finds them ready; files wait at their first picture until the conductor rolls them. This room does not
 //! know which input is on air.
 
+pub mod card;
 pub mod clip;
 pub mod devices;
 pub mod file;
+pub mod native;
 pub mod recipe;
 pub mod signal;
 pub mod sink;

@@ -1,0 +1,91 @@
+//! The seam between what an input decides and the device that it has: what a capture card can do, in the words of the field.
+//!
+//! The V4L2 shell is one [`Card`], a test's pretended card another; the room cannot tell them apart. All calls are made on
+//! the input's own thread and may block for as long as a driver takes. Nothing here decides anything.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gstreamer as gst;
+use thiserror::Error;
+
+use crate::capture::native::{Native, Timings};
+use crate::status::Signal;
+
+/// Where cards come from.
+pub trait Cards: Send + Sync {
+    /// Opens a device by its stable name; "auto" is the first one that really captures.
+    fn open(&self, device: &Path) -> Result<Box<dyn Card>, Fault>;
+}
+
+/// One open device. Dropped, it is closed: no descriptor, no buffer of it is left.
+pub trait Card {
+    /// What a person calls it: "Cam Link 4K (usb-0000:00:14.0-2)".
+    fn name(&self) -> String;
+
+    /// What is on the cable now; cheap, and possible at any time.
+    fn look(&mut self) -> Result<Look, Fault>;
+
+    /// Takes over what is on the cable, agrees on a format for a program of this many frames per second, and starts.
+    fn start(&mut self, wanted: &Wanted) -> Result<Native, Fault>;
+
+    /// The next thing that happens, or [`Wake::Nothing`] after `limit`.
+    fn wait(&mut self, limit: Duration) -> Result<Wake, Fault>;
+
+    /// Ends the stream and takes back all buffers; after it `start` is possible again. Harmless when nothing runs.
+    fn stop(&mut self);
+}
+
+/// What the program would like to get; a card comes as near as it can.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wanted {
+    pub width: u32,
+    pub height: u32,
+    pub fps: f64,
+}
+
+/// What one look at the cable found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub signal: Signal,
+    /// What the signal is, where the device can tell before it streams: receivers can, cameras cannot.
+    pub timings: Option<Timings>,
+}
+
+/// What [`Card::wait`] woke for.
+#[derive(Debug)]
+pub enum Wake {
+    Picture(Picture),
+    /// The device says that its source has changed; it may be nothing.
+    SourceChange,
+    Nothing,
+}
+
+/// A captured picture in the memory of the driver, which gets it back when the last reference is dropped.
+#[derive(Debug)]
+pub struct Picture {
+    /// When it was captured, on CLOCK_MONOTONIC.
+    pub time: Duration,
+    /// The driver's count: a hole in it is a picture that was lost.
+    pub sequence: u32,
+    /// The driver says that it is damaged.
+    pub flawed: bool,
+    pub buffer: gst::Buffer,
+}
+
+/// Why a device does not do what it should.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Fault {
+    #[error("{0} is not there; plug the capture device in, or correct `device`")]
+    Absent(String),
+    #[error("the device has gone; it is taken again when it comes back")]
+    Gone,
+    #[error("another program uses {0}; stop that program, or choose another `device`")]
+    Busy(String),
+    /// It offers nothing that can be used; the sentence says what it offers.
+    #[error("{0}")]
+    Unusable(String),
+    /// A call to the driver failed.
+    #[error("{call}: {cause}; it is tried again")]
+    Driver { call: &'static str, cause: String },
+}
