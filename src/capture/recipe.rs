@@ -1,11 +1,166 @@
-//! Input recipes: the text of the pipelines that turn what comes in into the program's raw format. Pure.
+//! Recipes: from what comes in to the program's raw format, as the text of a GStreamer pipeline. Pure.
 //!
-//! Scaling keeps proportions (letter-box or pillar-box), the rate is left alone (the synchroniser's work), and the size is never
-//! pinned right behind `v4l2src`, which would fail at the next change of the signal's mode.
+//! ```text
+//!  native ─▶ appsrc ─▶ [decode] ─▶ [de-interlace] ─▶ [thin out] ─▶ colours, size, borders ─▶ appsink     what is in brackets: if needed
+//! ```
+//!
+//! The costly comes last, on as few pictures as possible. Scaling keeps proportions (letter-box or pillar-box); the exact rate is
+//! left to the synchroniser. What a device delivers is said in caps, never guessed by GStreamer.
 
-use std::path::Path;
+mod choice;
+pub mod pixels;
 
-use crate::media::raw::{CHANNELS, RawFormat, SAMPLE_RATE};
+pub use self::choice::{Offer, choose};
+use self::pixels::Packing;
+use crate::capture::native::{Matrix, Native, Range, Rate, Scan};
+use crate::media::raw::{CHANNELS, Pixels, RawFormat, SAMPLE_RATE};
+
+/// What has to be done to a device's pictures.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conversion {
+    /// Nothing: they are the program's already. They are to be copied, for the driver wants its memory back soon.
+    AsIs,
+    /// A pipeline from the appsrc called `source` to the appsink called `pictures`.
+    Pipeline(String),
+}
+
+/// Between a device and its pipeline at most this many pictures wait; then the oldest is lost.
+const WAITING: u32 = 2;
+
+/// The caps of a device's buffers; `None` if it delivers what cannot be used.
+///
+/// Buffers of interlaced pictures that hold one field each ([`Scan::Alternate`]) must be flagged as top or bottom field.
+pub fn native_caps(native: &Native) -> Option<String> {
+    let Native { width, height, pixel_aspect: (across, down), .. } = native;
+    let Rate { numerator, denominator } = told_rate(native);
+    let size = format!("width={width},height={height},framerate=(fraction){numerator}/{denominator}");
+    let aspect = format!("pixel-aspect-ratio=(fraction){across}/{down}");
+    let colorimetry = |rgb| format!("colorimetry=(string){}", pixels::colorimetry(native, rgb));
+    Some(match pixels::packing(native.fourcc)? {
+        // JPEG is full range by its own standard, whatever a driver says: its decoder knows.
+        Packing::Jpeg => format!("image/jpeg,{size},{aspect}"),
+        Packing::H264 => {
+            format!("video/x-h264,stream-format=byte-stream,alignment=au,{size},{aspect},{}", colorimetry(false))
+        }
+        Packing::Raw(name) => {
+            let (feature, scan) = scan_caps(native.scan);
+            format!("video/x-raw{feature},format={name},{size},{scan},{aspect},{}", colorimetry(pixels::is_rgb(name)))
+        }
+    })
+}
+
+/// The feature, and the fields, of caps.
+fn scan_caps(scan: Scan) -> (&'static str, &'static str) {
+    match scan {
+        Scan::Progressive => ("", "interlace-mode=progressive"),
+        Scan::TopFirst => ("", "interlace-mode=interleaved,field-order=top-field-first"),
+        Scan::BottomFirst => ("", "interlace-mode=interleaved,field-order=bottom-field-first"),
+        Scan::Alternate => ("(format:Interlaced)", "interlace-mode=alternate"),
+    }
+}
+
+/// Fields are put in their places in time by their rate, so that there must be one: that of the standard with as many lines.
+fn told_rate(native: &Native) -> Rate {
+    let known = native.rate.numerator > 0 && native.rate.denominator > 0;
+    match (known, native.scan, native.height) {
+        (true, ..) => native.rate,
+        (false, Scan::Progressive, _) => Rate { numerator: 0, denominator: 1 },
+        (false, _, ..=500) => Rate { numerator: 30_000, denominator: 1001 },
+        (false, ..) => Rate { numerator: 25, denominator: 1 },
+    }
+}
+
+/// What turns a device's pictures into the program's, if every element of GStreamer is there. Of a format that cannot be used
+/// ([`native_caps`] is `None`), nothing comes out.
+pub fn conversion(native: &Native, format: &RawFormat) -> Conversion {
+    conversion_with(native, format, |_| true)
+}
+
+/// The same with the elements that `there_is`.
+pub fn conversion_with(native: &Native, format: &RawFormat, there_is: impl Fn(&str) -> bool) -> Conversion {
+    if is_programs(native, format) {
+        return Conversion::AsIs;
+    }
+    let caps = native_caps(native).unwrap_or_else(|| "video/x-raw".into());
+    let mut steps = vec![format!(
+        "appsrc name=source is-live=true format=time do-timestamp=false block=false leaky-type=downstream \
+         max-buffers={WAITING} max-bytes=0 max-time=0 caps=\"{caps}\""
+    )];
+    let packing = pixels::packing(native.fourcc);
+    let intra = packing != Some(Packing::H264);
+    let thinned = thinning(native, format, if packing == Some(Packing::Jpeg) { "image/jpeg" } else { "video/x-raw" });
+    // Every picture of H.264 is needed to decode the next.
+    steps.extend(thinned.clone().filter(|_| intra));
+    steps.extend(packing.and_then(|packing| decoder(packing, there_is)));
+    steps.extend(thinned.filter(|_| !intra));
+    steps.extend(deinterlacing(native, format));
+    steps.push(format!("videoconvertscale add-borders=true ! {}", format.picture_caps()));
+    steps.push("appsink name=pictures sync=false async=false max-buffers=4 enable-last-sample=false".into());
+    Conversion::Pipeline(steps.join(" ! "))
+}
+
+fn is_programs(native: &Native, format: &RawFormat) -> bool {
+    let (fourcc, matrix) = match (format.pixels, format.height) {
+        (Pixels::I420, height) => (b"YU12", program_matrix(height)),
+        (Pixels::Nv12, height) => (b"NV12", program_matrix(height)),
+    };
+    let square = native.pixel_aspect.0 == native.pixel_aspect.1;
+    (native.fourcc, native.width, native.height) == (*fourcc, format.width, format.height)
+        && (native.scan, native.matrix, native.range) == (Scan::Progressive, matrix, Range::Limited)
+        && square
+}
+
+/// The matrix of [`RawFormat::picture_caps`].
+fn program_matrix(height: u32) -> Matrix {
+    if height >= 720 { Matrix::Bt709 } else { Matrix::Bt601 }
+}
+
+/// Software first: it is what everybody's pictures were tried with.
+fn decoder(packing: Packing, there_is: impl Fn(&str) -> bool) -> Option<String> {
+    let (before, names): (&str, &[&str]) = match packing {
+        Packing::Raw(_) => return None,
+        Packing::Jpeg => ("", &["jpegdec", "avdec_mjpeg", "v4l2jpegdec", "vajpegdec"]),
+        Packing::H264 => ("h264parse ! ", &["avdec_h264", "openh264dec", "v4l2h264dec", "v4l2slh264dec", "vah264dec"]),
+    };
+    let name = names.iter().find(|name| there_is(name)).unwrap_or(&names[0]);
+    Some(format!("{before}{name} ! {QUEUE}"))
+}
+
+/// What stands before and behind works at the same time.
+const QUEUE: &str = "queue max-size-buffers=2 max-size-bytes=0 max-size-time=0";
+
+/// Leaves out pictures that the program would never show: all but one of n, as long as it is left one for each of its own.
+fn thinning(native: &Native, format: &RawFormat, media: &str) -> Option<String> {
+    let (rate, wanted) = (native.rate, format.framerate.fps());
+    if native.scan != Scan::Progressive {
+        return None;
+    }
+    if rate.numerator == 0 {
+        return Some(format!("videorate drop-only=true max-rate={}", wanted.ceil()));
+    }
+    let one_in = (rate.fps() / wanted + 0.02).floor() as u32;
+    let (numerator, denominator) = (rate.numerator, rate.denominator.max(1) * one_in);
+    (one_in > 1).then(|| format!("videorate drop-only=true ! {media},framerate=(fraction){numerator}/{denominator}"))
+}
+
+/// From fields to pictures: one of each field if the program shows more pictures than the source has frames, else one of each
+/// frame. Of a driver's memory nothing is kept, as the comparison of fields would: it is repacked first.
+fn deinterlacing(native: &Native, format: &RawFormat) -> Option<String> {
+    let (first, order, feature) = match native.scan {
+        Scan::Progressive => return None,
+        Scan::TopFirst => ("top", "tff=tff ", ""),
+        Scan::BottomFirst => ("bottom", "tff=bff ", ""),
+        Scan::Alternate => ("top", "", "(format:Interlaced)"),
+    };
+    let fields = if format.framerate.fps() > told_rate(native).fps() * 1.1 { "all" } else { first };
+    let planar = match pixels::packing(native.fourcc)? {
+        Packing::Raw("NV12" | "NV21" | "YV12" | "P010_10LE") => "I420",
+        _ => "Y42B",
+    };
+    Some(format!(
+        "videoconvert ! video/x-raw{feature},format={planar} ! deinterlace mode=interlaced {order}fields={fields} method=yadif ! {QUEUE}"
+    ))
+}
 
 /// From any raw pictures to the program's, into the appsink called `pictures`.
 pub fn picture_tail(format: &RawFormat, sync: bool) -> String {
@@ -23,21 +178,6 @@ pub fn sound_tail(sync: bool) -> String {
     )
 }
 
-/// A V4L2 device's pictures. `raw` says whether the device has an uncompressed format; else it must have MJPEG.
-///
-/// What comes faster than the program is thinned out before anything is converted. The pixel aspect ratio is set because drivers without cropping make `v4l2src` report 1/2147483647.
-pub fn v4l2(device: &Path, raw: bool, format: &RawFormat) -> String {
-    let source = format!("v4l2src name=source device={}", quoted(&device.to_string_lossy()));
-    let tail = format!("videorate drop-only=true max-rate={} ! {}", format.framerate.fps().ceil(), picture_tail(format, false));
-    match raw {
-        true => format!(
-            "{source} ! video/x-raw ! capssetter join=true caps=\"video/x-raw,pixel-aspect-ratio=(fraction)1/1\" \
-             ! queue max-size-buffers=3 leaky=downstream ! {tail}"
-        ),
-        false => format!("{source} ! image/jpeg ! queue max-size-buffers=3 leaky=downstream ! jpegdec ! {tail}"),
-    }
-}
-
 /// An ALSA device's sound.
 pub fn alsa(device: &str) -> String {
     format!("alsasrc name=source device={} ! {}", quoted(device), sound_tail(false))
@@ -51,19 +191,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::raw::Pixels;
-    use crate::units::FrameRate;
-
-    const FORMAT: RawFormat =
-        RawFormat { width: 640, height: 360, framerate: FrameRate::new(30, 1).unwrap(), pixels: Pixels::Nv12 };
-
-    #[test]
-    fn nothing_is_pinned_behind_the_source_but_everything_before_the_sink() {
-        let text = v4l2(Path::new("/dev/onair/capture-0"), true, &FORMAT);
-        let (front, back) = text.split_once("videoconvert").unwrap();
-        assert!(!front.contains("width") && !front.contains("framerate"), "{text}");
-        assert!(back.contains("add-borders=true") && back.contains("format=NV12,width=640,height=360"), "{text}");
-    }
 
     #[test]
     fn names_with_spaces_and_quotes_stay_one_value() {
