@@ -52,10 +52,11 @@ reconnects: ## RECONNECTS (1000) forced ones: memory and descriptors stay flat
 	@tools/install-deps build run test
 	$(FAULTS) a_thousand_reconnects_leave_no_trace
 
-bench: ## what the code costs on the live path, and publishing beside other publishers
-	@tools/install-deps build run test
+bench: ## what the code costs on the live path, publishing beside other publishers, capture beside other capturers
+	@tools/install-deps build run test vm
 	$(CARGO) bench --locked --bench live_path
 	$(CARGO) bench --locked --bench publish
+	$(CARGO) bench --locked --bench capture
 
 fmt: ## formats the sources
 	$(CARGO) fmt

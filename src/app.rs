@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -147,6 +148,7 @@ impl House {
                 clock: self.clock.clone(),
                 report: Report::new(&self.status, move |status| &mut status.inputs[index]),
                 events: self.events.clone(),
+                cards: Arc::new(capture::video::driver::Driver),
             };
             channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });
             orders.insert(Room::Input(input.name.clone()), sender);

@@ -64,13 +64,21 @@ pub enum Wake {
 /// A captured picture in the memory of the driver, which gets it back when the last reference is dropped.
 #[derive(Debug)]
 pub struct Picture {
-    /// When it was captured, on CLOCK_MONOTONIC.
-    pub time: Duration,
+    /// When it was captured, on CLOCK_MONOTONIC; `None` if the driver stamps by another clock.
+    pub time: Option<Duration>,
     /// The driver's count: a hole in it is a picture that was lost.
     pub sequence: u32,
     /// The driver says that it is damaged.
     pub flawed: bool,
+    /// Of a picture whose fields come one by one, which one this is.
+    pub field: Option<Field>,
     pub buffer: gst::Buffer,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    Top,
+    Bottom,
 }
 
 /// Why a device does not do what it should.

@@ -1,7 +1,7 @@
 //! Room `capture`: inputs. Each one is a task of its own that keeps its feed filled, for ever.
 //!
 //! ```text
-//!   v4l2 ─ picture pipeline ─┐
+//!   v4l2 ─ thread, conversion ┐
 //!   alsa ─ sound pipeline  ──┤
 //!   file ─ clip after clip ──┼──▶ raw::Feed (pictures in the program's format, sound at 48 kHz; all on the program's clock)
 //!   test ─ thread ───────────┘
@@ -22,13 +22,16 @@ pub mod sink;
 pub mod test;
 pub mod testcard;
 pub mod v4l2;
+pub mod video;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::capture::card::Cards;
 use crate::clock::MediaClock;
 use crate::config;
 use crate::control::Request;
@@ -59,6 +62,8 @@ pub struct Port {
     pub clock: MediaClock,
     pub report: Report<status::Input>,
     pub events: Events,
+    /// Where its device comes from, if it has one.
+    pub cards: Arc<dyn Cards>,
 }
 
 impl Port {
@@ -84,10 +89,7 @@ pub async fn run(
     });
     match kind {
         config::InputKind::Test => test::run(port, stop).await,
-        config::InputKind::V4l2 { device, audio } => {
-            v4l2::run(device, audio, port, stop).await;
-            Ok(())
-        }
+        config::InputKind::V4l2 { device, audio } => v4l2::run(device, audio, port, stop).await,
         config::InputKind::File { paths, looped } => {
             let playlist = file::Playlist::new(paths, looped);
             on_own_thread(move || file::run(playlist, port, orders, stop)).await

@@ -9,7 +9,6 @@ use std::path::Path;
 use nix::errno::Errno;
 use v4l::Device;
 use v4l::v4l_sys::v4l2_dv_timings;
-use v4l::video::Capture;
 
 use crate::status::Signal;
 
@@ -34,12 +33,6 @@ pub fn look(device: &Path) -> Look {
     }
 }
 
-/// True if the device offers an uncompressed format.
-pub fn has_raw_format(device: &Path) -> bool {
-    let formats = Device::with_path(device).and_then(|device| device.enum_formats());
-    formats.is_ok_and(|formats| formats.iter().any(|format| is_raw(&format.fourcc.repr)))
-}
-
 /// The errno of VIDIOC_QUERY_DV_TIMINGS as the V4L2 documentation defines it.
 fn verdict(errno: Errno) -> Signal {
     match errno {
@@ -51,14 +44,6 @@ fn verdict(errno: Errno) -> Signal {
         Errno::ENODEV | Errno::ENXIO => Signal::NoDevice,
         _ => Signal::NoSignal,
     }
-}
-
-fn is_raw(fourcc: &[u8; 4]) -> bool {
-    const RAW: [&[u8; 4]; 14] = [
-        b"YUYV", b"UYVY", b"YVYU", b"VYUY", b"NV12", b"NV21", b"NV16", b"NM12", b"YU12", b"YV12", b"RGB3", b"BGR3", b"XR24",
-        b"BX24",
-    ];
-    RAW.contains(&fourcc)
 }
 
 fn timings(fd: RawFd) -> Result<v4l2_dv_timings, Errno> {

@@ -30,7 +30,7 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
-    fn add(&self) {
+    pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -42,11 +42,20 @@ pub fn pictures(sink: &gst_app::AppSink, feed: Feed, clock: MediaClock, counter:
         let time = media_time(sink, &sample, &clock);
         if let (Some(time), Some(buffer)) = (time, sample.buffer_owned()) {
             counter.add();
-            feed.push_frame(Frame { time, buffer });
+            if let Some(buffer) = own(buffer) {
+                feed.push_frame(Frame { time, buffer });
+            }
         }
         Ok(gst::FlowSuccess::Ok)
     };
     sink.set_callbacks(gst_app::AppSinkCallbacks::builder().new_sample(new_sample).build());
+}
+
+/// The picture in memory of our own. Where a chain had nothing to do, it may still lie in a driver's buffer, of which there are few;
+/// such memory cannot be written to.
+fn own(buffer: gst::Buffer) -> Option<gst::Buffer> {
+    let lent = buffer.n_memory() > 0 && buffer.peek_memory(0).flags().contains(gst::MemoryFlags::READONLY);
+    if lent { buffer.copy_deep().ok() } else { Some(buffer) }
 }
 
 /// Sound goes from this sink to the feed.

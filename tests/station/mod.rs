@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onaird::capture;
+use onaird::capture::card::Cards;
+use onaird::capture::video::driver::Driver;
 use onaird::clock::MediaClock;
 use onaird::config::{self, InputKind};
 use onaird::control::{Command, Commands, Request};
@@ -53,6 +55,15 @@ pub fn start(inputs: &[(&str, InputKind)]) -> Station {
 
 /// Starts a program that is set up otherwise.
 pub fn start_with(inputs: &[(&str, InputKind)], setup: impl FnOnce(&config::Program) -> program::Setup) -> Station {
+    start_on(Arc::new(Driver), inputs, setup)
+}
+
+/// Starts a program whose capture devices come from elsewhere.
+pub fn start_on(
+    cards: Arc<dyn Cards>,
+    inputs: &[(&str, InputKind)],
+    setup: impl FnOnce(&config::Program) -> program::Setup,
+) -> Station {
     gstreamer::init().unwrap();
     let config = program_config();
     let (clock, hub, stop) = (MediaClock::start(), Hub::new(), CancellationToken::new());
@@ -69,6 +80,7 @@ pub fn start_with(inputs: &[(&str, InputKind)], setup: impl FnOnce(&config::Prog
             clock: clock.clone(),
             report: Report::new(&status, move |status| &mut status.inputs[index]),
             events: events.clone(),
+            cards: cards.clone(),
         };
         channels.push(Channel { name: name.to_string(), feed: port.feed.clone(), hold: Duration::from_millis(300) });
         let (sender, receiver) = mpsc::channel(8);

@@ -1,0 +1,316 @@
+//! A V4L2 node as a [`Card`]: the order of calls that makes a driver stream, and what its errnos mean.
+//!
+//! ```text
+//!   open ─▶ look (QUERY_DV_TIMINGS) ─▶ start: S_DV_TIMINGS, S_FMT, S_PARM, REQBUFS, mmap, QBUF, STREAMON ─▶ wait: poll, DQBUF
+//!              ▲                                                                                              │
+//!              └──────────────────────── stop: STREAMOFF, REQBUFS(0) ◀────────────────────────────────────────┘
+//! ```
+//!
+//! When to do any of it is not decided here: see [`super`] and [`super::lock`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gstreamer as gst;
+use nix::errno::Errno;
+use v4l::frameinterval::FrameIntervalEnum;
+use v4l::framesize::FrameSizeEnum;
+use v4l::v4l_sys as sys;
+use v4l::video::Capture;
+
+use super::calls::{self, Filled, Layout, Node};
+use super::format;
+use super::memory::Pool;
+use crate::capture::card::{Card, Cards, Fault, Field, Look, Picture, Wake, Wanted};
+use crate::capture::native::{Native, Rate, Timings};
+use crate::capture::recipe::{self, Offer};
+use crate::status::Signal;
+
+/// Enough for the driver to fill one, another to wait, and the conversion to hold a few.
+const BUFFERS: u32 = 6;
+
+/// With fewer, a driver cannot fill one while another is read.
+const FEWEST: u32 = 2;
+
+/// The cards of this machine.
+pub struct Driver;
+
+impl Cards for Driver {
+    fn open(&self, device: &Path) -> Result<Box<dyn Card>, Fault> {
+        let node = Node::open(device).map_err(|errno| opening(device, errno))?;
+        // Without events, looking every now and then must do.
+        let _ = node.subscribe();
+        Ok(Box::new(V4l2 { node, path: device.to_path_buf(), stream: None }))
+    }
+}
+
+struct V4l2 {
+    node: Node,
+    path: PathBuf,
+    stream: Option<Pool>,
+}
+
+impl Card for V4l2 {
+    fn name(&self) -> String {
+        format!("{} ({})", self.node.caps.card, self.node.caps.bus)
+    }
+
+    fn look(&mut self) -> Result<Look, Fault> {
+        match self.node.timings() {
+            Ok(timings) => Ok(Look { signal: Signal::Locked, timings: Some(format::timings(&calls::bt(&timings))) }),
+            Err(Errno::ENODEV | Errno::ENXIO) => Err(Fault::Gone),
+            Err(errno) => Ok(Look { signal: verdict(errno), timings: None }),
+        }
+    }
+
+    fn start(&mut self, wanted: &Wanted) -> Result<Native, Fault> {
+        self.stop();
+        let timings = self.take_timings()?;
+        let offers = self.offers(timings);
+        let offer = recipe::choose(&offers, wanted).ok_or_else(|| self.unusable(&offers))?;
+        let layout = self.set_format(&offer)?;
+        let native = format::native(&layout, timings, self.rate(&offer), None);
+        if let Err(fault) = self.start_stream() {
+            self.stop();
+            return Err(fault);
+        }
+        Ok(native)
+    }
+
+    fn wait(&mut self, limit: Duration) -> Result<Wake, Fault> {
+        if let Some(pool) = &self.stream {
+            pool.requeue(&self.node).map_err(|errno| failed("VIDIOC_QBUF", errno))?;
+        }
+        let ready = match self.node.wait(self.stream.is_some(), limit) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => return Ok(Wake::Nothing),
+            Err(errno) => return Err(failed("poll", errno)),
+        };
+        if ready.event && self.node.source_changed() {
+            return Ok(Wake::SourceChange);
+        }
+        match &self.stream {
+            Some(pool) if ready.buffer || ready.error => self.take(pool),
+            None if ready.error => Err(Fault::Gone),
+            _ => Ok(Wake::Nothing),
+        }
+    }
+
+    fn stop(&mut self) {
+        if self.stream.take().is_some() {
+            let _ = self.node.stream_off();
+        }
+        // Drivers keep their format and timings locked while there are buffers.
+        let _ = self.node.request_buffers(0);
+    }
+}
+
+impl Drop for V4l2 {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl V4l2 {
+    /// Makes what is on the cable what the driver works with; `None` if it is no receiver.
+    fn take_timings(&self) -> Result<Option<Timings>, Fault> {
+        let timings = match self.node.timings() {
+            Ok(timings) => timings,
+            Err(errno) if verdict(errno) == Signal::Locked => return Ok(None),
+            Err(errno) => return Err(failed("VIDIOC_QUERY_DV_TIMINGS", errno)),
+        };
+        self.node.set_timings(timings).map_err(|errno| self.busy_or("VIDIOC_S_DV_TIMINGS", errno))?;
+        Ok(Some(format::timings(&calls::bt(&timings))))
+    }
+
+    /// All that the device can deliver now. A receiver has one size, its signal's; a camera has many, each with its rates.
+    fn offers(&self, timings: Option<Timings>) -> Vec<Offer> {
+        let formats = self.node.formats();
+        match timings {
+            Some(Timings { width, height, rate, .. }) => {
+                formats.into_iter().map(|fourcc| Offer { fourcc, width, height, rate }).collect()
+            }
+            None => formats.into_iter().flat_map(|fourcc| self.camera_offers(fourcc)).collect(),
+        }
+    }
+
+    fn camera_offers(&self, fourcc: [u8; 4]) -> Vec<Offer> {
+        let code = v4l::FourCC::new(&fourcc);
+        let sizes = self.node.device().enum_framesizes(code).unwrap_or_default();
+        let mut sizes: Vec<(u32, u32)> = sizes.iter().flat_map(|size| extremes(&size.size)).collect();
+        if sizes.is_empty() {
+            sizes.extend(self.node.format().ok().map(|layout| (layout.width, layout.height)));
+        }
+        let rates = |(width, height): (u32, u32)| {
+            let intervals = self.node.device().enum_frameintervals(code, width, height).unwrap_or_default();
+            let mut rates: Vec<Rate> = intervals.iter().flat_map(|interval| fastest(&interval.interval)).collect();
+            if rates.is_empty() {
+                rates.push(self.told_rate());
+            }
+            rates.into_iter().map(move |rate| Offer { fourcc, width, height, rate })
+        };
+        sizes.into_iter().flat_map(rates).collect()
+    }
+
+    fn set_format(&self, offer: &Offer) -> Result<Layout, Fault> {
+        let Offer { fourcc, width, height, rate } = *offer;
+        let layout = self.node.set_format(fourcc, width, height).map_err(|errno| self.busy_or("VIDIOC_S_FMT", errno))?;
+        if layout.fourcc != fourcc {
+            let (asked, got) =
+                (String::from_utf8_lossy(&fourcc).into_owned(), String::from_utf8_lossy(&layout.fourcc).into_owned());
+            return Err(Fault::Unusable(format!(
+                "{} offers {asked} and then gives {got}; it cannot be used",
+                self.path.display()
+            )));
+        }
+        if rate.numerator > 0 {
+            // A receiver's rate is its signal's, and it refuses; a camera takes the nearest that it has.
+            let _ = self.node.set_frame_interval(rate.denominator, rate.numerator);
+        }
+        Ok(layout)
+    }
+
+    fn rate(&self, offer: &Offer) -> Rate {
+        let told = self.told_rate();
+        if told.numerator > 0 { told } else { offer.rate }
+    }
+
+    fn told_rate(&self) -> Rate {
+        let told = self.node.frame_interval();
+        told.map_or(Rate::default(), |(numerator, denominator)| Rate { numerator: denominator, denominator: numerator })
+    }
+
+    fn start_stream(&mut self) -> Result<(), Fault> {
+        let count = self.node.request_buffers(BUFFERS).map_err(|errno| self.busy_or("VIDIOC_REQBUFS", errno))?;
+        if count < FEWEST {
+            return Err(failed("VIDIOC_REQBUFS", Errno::ENOMEM));
+        }
+        let pool = Pool::new(&self.node, count).map_err(|errno| failed("VIDIOC_QBUF", errno))?;
+        self.node.stream_on().map_err(|errno| self.busy_or("VIDIOC_STREAMON", errno))?;
+        self.stream = Some(pool);
+        Ok(())
+    }
+
+    fn take(&self, pool: &Pool) -> Result<Wake, Fault> {
+        let filled = match self.node.dequeue() {
+            Ok(filled) => filled,
+            Err(Errno::EAGAIN) => return Ok(Wake::Nothing),
+            Err(errno) => return Err(failed("VIDIOC_DQBUF", errno)),
+        };
+        let Some(lease) = pool.lend(filled.index, filled.bytes) else { return Ok(Wake::Nothing) };
+        Ok(Wake::Picture(Picture {
+            time: stamp(&filled),
+            sequence: filled.sequence,
+            flawed: filled.flags & sys::V4L2_BUF_FLAG_ERROR != 0 || filled.bytes == 0,
+            field: field(filled.field),
+            buffer: gst::Buffer::from_slice(lease),
+        }))
+    }
+
+    fn busy_or(&self, call: &'static str, errno: Errno) -> Fault {
+        match errno {
+            Errno::EBUSY => Fault::Busy(self.path.display().to_string()),
+            errno => failed(call, errno),
+        }
+    }
+
+    fn unusable(&self, offers: &[Offer]) -> Fault {
+        let mut names: Vec<String> = offers.iter().map(|offer| String::from_utf8_lossy(&offer.fourcc).into_owned()).collect();
+        names.dedup();
+        let device = self.path.display();
+        Fault::Unusable(match names.is_empty() {
+            true => format!("{device} offers no pictures at all; it is no capture device, or its driver is faulty"),
+            false => format!("{device} offers nothing that can be used here, only {}", names.join(", ")),
+        })
+    }
+}
+
+/// The errno of VIDIOC_QUERY_DV_TIMINGS as the V4L2 documentation defines it.
+fn verdict(errno: Errno) -> Signal {
+    match errno {
+        // Not a receiver with DV timings: a camera or an analogue input.
+        Errno::ENOTTY | Errno::ENODATA | Errno::EINVAL => Signal::Locked,
+        Errno::ENOLCK => Signal::NoSync,
+        Errno::ERANGE => Signal::OutOfRange,
+        Errno::ENODEV | Errno::ENXIO => Signal::NoDevice,
+        _ => Signal::NoSignal,
+    }
+}
+
+fn opening(device: &Path, errno: Errno) -> Fault {
+    let name = device.display().to_string();
+    match errno {
+        Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::ELOOP | Errno::ENOTDIR => Fault::Absent(name),
+        Errno::EBUSY => Fault::Busy(name),
+        Errno::EACCES | Errno::EPERM => {
+            Fault::Unusable(format!("{name} may not be opened; the daemon's user must be in the group that owns it (video)"))
+        }
+        errno => failed("open", errno),
+    }
+}
+
+fn failed(call: &'static str, errno: Errno) -> Fault {
+    match errno {
+        Errno::ENODEV | Errno::ENXIO => Fault::Gone,
+        errno => Fault::Driver { call, cause: errno.desc().into() },
+    }
+}
+
+fn stamp(filled: &Filled) -> Option<Duration> {
+    let monotonic = filled.flags & sys::V4L2_BUF_FLAG_TIMESTAMP_MASK == sys::V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
+    (monotonic && !filled.time.is_zero()).then_some(filled.time)
+}
+
+fn field(field: u32) -> Option<Field> {
+    match field {
+        sys::v4l2_field_V4L2_FIELD_TOP => Some(Field::Top),
+        sys::v4l2_field_V4L2_FIELD_BOTTOM => Some(Field::Bottom),
+        _ => None,
+    }
+}
+
+/// The sizes of an enumeration: each one, or the ends and the usual ones of a range.
+fn extremes(size: &FrameSizeEnum) -> Vec<(u32, u32)> {
+    const USUAL: [(u32, u32); 5] = [(640, 360), (640, 480), (1280, 720), (1920, 1080), (3840, 2160)];
+    match size {
+        FrameSizeEnum::Discrete(size) => vec![(size.width, size.height)],
+        FrameSizeEnum::Stepwise(range) => {
+            let fits = |(width, height): &(u32, u32)| {
+                (range.min_width..=range.max_width).contains(width) && (range.min_height..=range.max_height).contains(height)
+            };
+            let ends = [(range.min_width, range.min_height), (range.max_width, range.max_height)];
+            USUAL.into_iter().filter(fits).chain(ends).collect()
+        }
+    }
+}
+
+fn fastest(interval: &FrameIntervalEnum) -> Option<Rate> {
+    let shortest = match interval {
+        FrameIntervalEnum::Discrete(interval) => interval,
+        FrameIntervalEnum::Stepwise(range) => &range.min,
+    };
+    (shortest.numerator > 0).then_some(Rate { numerator: shortest.denominator, denominator: shortest.numerator })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_errno_is_a_state_of_the_cable() {
+        let expected = [
+            (Errno::ENOLINK, Signal::NoSignal),
+            (Errno::ENOLCK, Signal::NoSync),
+            (Errno::ERANGE, Signal::OutOfRange),
+            (Errno::ENODEV, Signal::NoDevice),
+            (Errno::ENOTTY, Signal::Locked),
+        ];
+        assert!(expected.iter().all(|(errno, signal)| verdict(*errno) == *signal));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_absent_and_its_sentence_says_what_to_do() {
+        let fault = Driver.open(Path::new("/dev/onair/never")).err().expect("there is none");
+        assert_eq!(fault.to_string(), "/dev/onair/never is not there; plug the capture device in, or correct `device`");
+    }
+}
