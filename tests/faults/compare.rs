@@ -38,8 +38,13 @@ pub fn compare(reference: &[Mark], recordings: &[Vec<Mark>]) -> Result<Compared,
 /// Sounds cannot be told apart by their bytes alone: all silence is the same.
 fn aligned(reference: &[Mark], marks: &[Mark]) -> Result<Option<Vec<Mark>>, String> {
     let pictures = |mark: &&Mark| mark.track == Track::Video;
-    let places: HashMap<u64, i64> = reference.iter().filter(pictures).map(|mark| (mark.hash, mark.millis)).collect();
-    let mut shifts = marks.iter().filter(pictures).filter_map(|mark| Some(places.get(&mark.hash)? - mark.millis));
+    // Pictures that repeat the last one may look alike, byte for byte, every 16 frames: these tell no time.
+    let mut places: HashMap<u64, Option<i64>> = HashMap::new();
+    for mark in reference.iter().filter(pictures) {
+        places.entry(mark.hash).and_modify(|place| *place = None).or_insert(Some(mark.millis));
+    }
+    let place = |mark: &Mark| *places.get(&mark.hash)?;
+    let mut shifts = marks.iter().filter(pictures).filter_map(|mark| Some(place(mark)? - mark.millis));
     let Some(shift) = shifts.next() else { return Ok(None) };
     match shifts.find(|other| *other != shift) {
         Some(other) => Err(format!("times within one recording differ by {} ms from the reference's", other - shift)),
