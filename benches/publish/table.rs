@@ -19,7 +19,8 @@ pub type Variant = (Peer, usize);
 #[derive(Clone, Copy)]
 pub struct Sample {
     pub cpu_s: f64,
-    /// Of these, what the first thread took; with ours that is the one which feeds the hub.
+    /// Of these, what the first thread took; with ours, and with raw writes from a second thread, it stands for the encoder and
+    /// only hands packets over.
     pub first_thread_s: f64,
     pub wall_s: f64,
     pub bytes: f64,
@@ -106,8 +107,13 @@ impl Results<'_> {
                 println!("{name:<32} {legs:>4} {cost:>14} {ratio:>8} {other:>14}");
             };
             line(peer.name(), cost, self.figure(variant, other));
-            if peer == Peer::Onaird {
-                line("  without the hub's feeder", first_thread, None);
+            // Like with like: who writes against the raw writer, and the whole against a whole of two threads.
+            if matches!(peer, Peer::Onaird | Peer::RawHandedOver) {
+                line("  without its feeder's thread", first_thread, None);
+            }
+            let handed_over = self.ratio(variant, cost, ((Peer::RawHandedOver, legs), cost));
+            if let (Peer::Onaird, Some(ratio)) = (peer, handed_over) {
+                println!("{:<32} {legs:>4} {:>14} {ratio:>8.2} {:>14}", "  of raw from a second thread", "", "");
             }
         }
     }

@@ -64,6 +64,11 @@ impl ChunkReader {
         self.input.extend_from_slice(bytes);
     }
 
+    /// Bytes of the chunks that the server says it sends.
+    pub fn chunk_size(&self) -> usize {
+        self.chunk_size
+    }
+
     /// The next message, or `None` until more bytes come. After an error the connection is of no use.
     pub fn message(&mut self) -> Result<Option<Message>, ChunkError> {
         loop {

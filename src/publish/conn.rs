@@ -255,6 +255,11 @@ impl Conn {
         }
     }
 
+    /// From so many unsent bytes on the kernel takes no more.
+    pub fn limit_unsent(&self, bytes: usize) -> io::Result<()> {
+        socket2::SockRef::from(&self.stream).set_tcp_notsent_lowat(bytes as u32)
+    }
+
     pub fn truth(&self) -> io::Result<SocketTruth> {
         tcp_info::truth(&self.stream)
     }

@@ -16,7 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{PublishError, address, redirect, tls};
+use super::{PublishError, address, batch, redirect, tls};
 use crate::config::{Origin, OriginUrl};
 
 /// Limit of each step of a set-up: name, addresses, TLS, handshake, connect, createStream, publish.
@@ -27,9 +27,6 @@ const HEAD_START: Duration = Duration::from_millis(250);
 
 /// How long a name server may take if there is an address that was good before.
 const DNS_PATIENCE: Duration = Duration::from_millis(300);
-
-/// Unsent bytes beyond which the kernel takes no more: media should age in the hub, where it can be dropped, not there.
-const UNSENT_LIMIT: u32 = 64 << 10;
 
 /// A backstop behind the rules of detection. Not shorter: the kernel also counts the time since the peer's window was too small
 /// for the next segment, and would end a path that is slow but moves; and a connection that is kept while the box's own uplink
@@ -106,7 +103,8 @@ impl Door {
     fn prepared(&mut self, stream: TcpStream) -> Result<TcpStream, PublishError> {
         stream.set_nodelay(true)?;
         let options = socket2::SockRef::from(&stream);
-        options.set_tcp_notsent_lowat(UNSENT_LIMIT)?;
+        // Media should age in the hub, where it can be dropped, not in the kernel.
+        options.set_tcp_notsent_lowat(batch::SMALL as u32)?;
         options.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
         self.last_good = stream.peer_addr().ok();
         Ok(stream)

@@ -15,6 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use super::acks::Acks;
+use super::batch::{self, Batch};
 use super::conn::Conn;
 use super::detect::{Detector, Verdict};
 use super::dial::STEP_LIMIT;
@@ -27,11 +28,6 @@ use super::{Currents, PublishError, Terms};
 use crate::clock::MediaClock;
 use crate::media::hub::Sequence;
 use crate::units::MediaTime;
-
-/// Bytes that go into one write if more than one packet waits: at first, and while the socket does not take all of them at once.
-/// What is in a batch cannot be dropped any more, so it is small as long as the path is not known to be wide.
-const BATCH: usize = 64 << 10;
-const MAX_BATCH: usize = 512 << 10;
 
 /// Batches in a row, before others get their turn.
 const MAX_PUMPS: usize = 4;
@@ -56,8 +52,9 @@ pub struct Flow {
     /// When "publish" was sent, and when it was accepted.
     asked: Option<MediaTime>,
     accepted: Option<MediaTime>,
-    /// Size of the next batch.
-    batch: usize,
+    batch: Batch,
+    /// What the kernel was told that it may hold unsent.
+    unsent_limit: usize,
     health: Health,
     detector: Detector,
     verdict: Verdict,
@@ -76,7 +73,8 @@ impl Flow {
             clock: currents.clock.clone(),
             asked: None,
             accepted: None,
-            batch: BATCH,
+            batch: Batch::default(),
+            unsent_limit: batch::SMALL,
             health: Health::new(truth, now),
             detector: Detector::new(&truth, now),
             verdict: Verdict::Fine,
@@ -251,18 +249,33 @@ impl Flow {
     fn pump(&mut self) -> Result<More, PublishError> {
         for _ in 0..MAX_PUMPS {
             let more = self.fill()?;
-            self.sent_bytes += self.conn.write(&mut self.session)?;
-            if self.conn.is_blocked(&self.session) {
-                self.batch = BATCH;
+            let written = self.conn.write(&mut self.session)?;
+            self.sent_bytes += written;
+            let blocked = self.conn.is_blocked(&self.session);
+            if !blocked {
+                self.supply.all_written();
+            }
+            self.measure(written, blocked, &more)?;
+            if blocked || !matches!(more, More::Now) {
                 return Ok(more);
             }
-            self.supply.all_written();
-            if !matches!(more, More::Now) {
-                return Ok(more);
-            }
-            self.batch = MAX_BATCH.min(2 * self.batch);
         }
         Ok(More::Now)
+    }
+
+    /// What the last write means for the next one.
+    fn measure(&mut self, written: usize, blocked: bool, more: &More) -> io::Result<()> {
+        match more {
+            _ if blocked => self.batch.full(self.clock.now()),
+            More::Now => self.batch.taken(self.clock.now()),
+            More::Nothing | More::At(_) => self.batch.rest(written),
+        }
+        let limit = self.batch.unsent_limit();
+        if limit != self.unsent_limit {
+            self.conn.limit_unsent(limit)?;
+            self.unsent_limit = limit;
+        }
+        Ok(())
     }
 
     /// Takes packets from the hub, once everything before them is in the kernel.
@@ -274,7 +287,7 @@ impl Flow {
             return Ok(More::Now);
         }
         let (now, conn) = (self.clock.now(), &self.conn);
-        self.supply.fill(&mut self.session, self.batch, now, || conn.truth())
+        self.supply.fill(&mut self.session, self.batch.size(), now, || conn.truth())
     }
 }
 

@@ -38,7 +38,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`detect`], [`failover`], [`circuit`], [`preference`], [`resume`], [`pace`], [`backlog`], [`health`], [`wire_clock`], [`address`] | rules: is it there, where to, from where on, how fast |
+//! | [`detect`], [`failover`], [`circuit`], [`preference`], [`resume`], [`pace`], [`backlog`], [`batch`], [`health`], [`wire_clock`], [`address`] | rules: is it there, where to, from where on, how fast |
 //! | [`session`], with `command`, `amf0`, `chunk_reader`, `chunk_writer`, `outbox`, `speech`, `event`, `wire` | rule: RTMP as bytes in, bytes and events out |
 //! | [`refusal`], [`redirect`], [`auth`], [`acks`] | rules: what an origin's no means, where it sends us, how it is told a password, what it has read |
 //! | `dial`, `tls`, `conn`, `tcp_info` | shells: name and address, encryption, the socket, and what the kernel knows of it |
@@ -61,6 +61,7 @@ pub mod amf0;
 pub mod auth;
 pub mod backlog;
 mod ballot;
+pub mod batch;
 pub mod chunk_reader;
 pub mod chunk_writer;
 pub mod circuit;

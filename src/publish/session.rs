@@ -16,7 +16,8 @@
 //! answers pile up faster than they can be written.
 //!
 //! The chunk size and the acknowledgement window are announced after `connect` has been answered: some servers do not expect
-//! anything before it. Times on the wire are the caller's, to the millisecond; this machine neither rebases nor orders them.
+//! anything before it. Chunks are as large as those that the server has announced for itself by then, as other publishers have
+//! always done it, if that is more than the default. Times on the wire are the caller's, to the millisecond; this machine neither rebases nor orders them.
 
 use std::io::IoSlice;
 
@@ -72,7 +73,7 @@ impl Target {
 /// What may differ from one server to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// Bytes of the chunks that we send; at most [`MAX_CHUNK`].
+    /// Bytes of the chunks that we send, unless the server speaks in larger ones; at most [`MAX_CHUNK`].
     pub chunk_size: usize,
 }
 
@@ -294,11 +295,17 @@ impl Session {
     }
 
     fn connected(&mut self) -> Result<(), SessionError> {
-        let chunk_size = self.options.chunk_size;
+        let chunk_size = self.chunk_size();
         self.speech.chunk_size(chunk_size)?;
         self.speech.control(kind::WINDOW, &WINDOW.to_be_bytes())?;
         self.step = Step::CreateStream;
         self.speech.command(0, &command::create_stream())
+    }
+
+    /// Who speaks in larger chunks than usual reads them too.
+    fn chunk_size(&self) -> usize {
+        let (ours, theirs) = (self.options.chunk_size, self.reader.chunk_size().min(MAX_CHUNK));
+        if theirs > DEFAULT_CHUNK { ours.max(theirs) } else { ours }
     }
 
     fn created(&mut self, stream: Option<f64>) {

@@ -204,6 +204,19 @@ fn chunks_are_as_large_as_wished_within_limits() {
 }
 
 #[test]
+fn a_server_that_speaks_in_larger_chunks_is_spoken_to_in_such() {
+    for (theirs, ours) in [(128u32, 4096u32), (4096, 4096), (60_000, 60_000), (65_536, 65_536), (0x7FFF_FFFF, 65_536)] {
+        let mut session = session();
+        session.receive(&server_handshake()).unwrap();
+        session.sent(usize::MAX);
+        session.receive(&said(kind::SET_CHUNK_SIZE, &theirs.to_be_bytes())).unwrap();
+        session.receive(&result(1.0, Value::Null)).unwrap();
+        let bytes = session.speech.drain();
+        assert_eq!(bytes[..16], [&[2, 0, 0, 0, 0, 0, 4, 1, 0, 0, 0, 0][..], &ours.to_be_bytes()].concat());
+    }
+}
+
+#[test]
 fn a_reconnect_request_is_told_with_its_url() {
     for (url, told) in [(Value::string("/other"), Some("/other".to_owned())), (Value::Null, None)] {
         let mut session = live();
