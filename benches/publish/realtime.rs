@@ -1,8 +1,8 @@
 //! What a program of 6 Mbit/s costs while it is on air.
 //!
 //! The raw writer knows the time and writes, in one thread. A leg is woken by another thread, the encoder's, for which a feeder
-//! stands here; that one's own sleeping and waking is not the leg's work, but its handing over is. So both are told: the legs'
-//! thread against the raw writer, for which the goal holds, and the whole against a raw writer that is handed its tags likewise.
+//! stands here; that one's own sleeping and waking is not the leg's work, but its handing over is. So all are told: the
+//! whole and the legs' thread against the raw writer, and the whole against a raw writer that is handed its tags likewise.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub fn run() {
     let experiment = Experiment { pace: Pace::RealTime, variants: &VARIANTS, begun, rest, length, rounds, cpus: None };
     let results = experiment.run();
     let rate = Clip::load().bit_rate();
-    println!("\npublishing in real time, {rate}; goal: onaird without its feeder at most 1.25 of raw, below all peers");
+    println!("\npublishing in real time, {rate}; goal: onaird at most 1.25 of raw, below all peers");
     println!("{:<32} {:>4} {:>14} {:>8} {:>14}", "", "legs", "CPU ms per s", "of raw", "sleeps per s");
     let cost = |sample: &Sample| 1000.0 * sample.cpu_s / sample.wall_s;
     let legs_alone = |sample: &Sample| 1000.0 * (sample.cpu_s - sample.first_thread_s) / sample.wall_s;

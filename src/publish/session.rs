@@ -16,8 +16,8 @@
 //! answers pile up faster than they can be written.
 //!
 //! The chunk size and the acknowledgement window are announced after `connect` has been answered: some servers do not expect
-//! anything before it. Chunks are as large as those that the server has announced for itself by then, as other publishers have
-//! always done it, if that is more than the default. Times on the wire are the caller's, to the millisecond; this machine neither rebases nor orders them.
+//! anything before it. Chunks are as large as those that the server has announced for itself by then, if
+//! that is more than the default. Times on the wire are the caller's, to the millisecond; this machine neither rebases nor orders them.
 
 use std::io::IoSlice;
 
