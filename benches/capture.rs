@@ -15,9 +15,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use gstreamer as gst;
+use gstreamer::prelude::*;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use onaird::capture::card::{Card, Cards, Wake, Wanted};
+use onaird::capture::card::{Cards, Wake, Wanted};
 use onaird::capture::video::driver::Driver;
 
 const DEVICE: &str = "/dev/video0";
@@ -34,7 +35,7 @@ struct Way {
 const WAYS: &[Way] = &[
     Way { name: "onaird, mapped", command: |pictures| myself("mapped", pictures) },
     Way { name: "onaird, one copy", command: |pictures| myself("copied", pictures) },
-    Way { name: "v4l2src ! queue ! appsink", command: gst_launch },
+    Way { name: "v4l2src ! queue ! appsink", command: |pictures| myself("v4l2src", pictures) },
     Way { name: "ffmpeg -f v4l2 -c copy", command: ffmpeg },
 ];
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         [] => host(),
         ["guest"] => guest(),
         ["mapped", pictures] => capture(pictures.parse().expect("a number"), false),
+        ["v4l2src", pictures] => v4l2src(pictures.parse().expect("a number")),
         ["copied", pictures] => capture(pictures.parse().expect("a number"), true),
         _ => ExitCode::from(2),
     }
@@ -112,6 +114,20 @@ fn capture(pictures: u32, copied: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// The same by GStreamer's own source.
+fn v4l2src(pictures: u32) -> ExitCode {
+    gst::init().expect("GStreamer");
+    let text = format!(
+        "v4l2src device={DEVICE} num-buffers={pictures} ! video/x-raw,format=YUY2 ! queue \
+         ! appsink name=sink sync=false max-buffers=1 drop=true"
+    );
+    let pipeline = gst::parse::launch(&text).expect("a pipeline");
+    pipeline.set_state(gst::State::Playing).expect("a stream");
+    let end = pipeline.bus().and_then(|bus| bus.timed_pop_filtered(None, &[gst::MessageType::Eos, gst::MessageType::Error]));
+    let _ = pipeline.set_state(gst::State::Null);
+    ExitCode::from(u8::from(end.is_none_or(|message| message.type_() == gst::MessageType::Error)))
+}
+
 /// Whether a picture lies in memory that is mapped from the device.
 fn in_driver(buffer: &gst::Buffer) -> bool {
     let map = buffer.map_readable().expect("a readable picture");
@@ -127,14 +143,6 @@ fn in_driver(buffer: &gst::Buffer) -> bool {
 fn myself(verb: &str, pictures: u32) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program's path"));
     command.arg(verb).arg(pictures.to_string());
-    command
-}
-
-fn gst_launch(pictures: u32) -> Command {
-    let mut command = Command::new("gst-launch-1.0");
-    let source = [&format!("device={DEVICE}"), &format!("num-buffers={pictures}")].map(String::as_str);
-    command.args(["-q", "v4l2src"]).args(source).args(["!", "video/x-raw,format=YUY2", "!", "queue", "!"]);
-    command.args(["appsink", "sync=false", "max-buffers=1", "drop=true"]);
     command
 }
 

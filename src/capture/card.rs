@@ -90,6 +90,9 @@ pub enum Fault {
     Gone,
     #[error("another program uses {0}; stop that program, or choose another `device`")]
     Busy(String),
+    /// It sees a signal that it cannot take: "720x576i 25.00 fps".
+    #[error("the device cannot take the signal ({0}); set the camera to another mode, such as 1080p30")]
+    Refused(String),
     /// It offers nothing that can be used; the sentence says what it offers.
     #[error("{0}")]
     Unusable(String),

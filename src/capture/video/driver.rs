@@ -119,8 +119,12 @@ impl V4l2 {
             Err(errno) if verdict(errno) == Signal::Locked => return Ok(None),
             Err(errno) => return Err(failed("VIDIOC_QUERY_DV_TIMINGS", errno)),
         };
-        self.node.set_timings(timings).map_err(|errno| self.busy_or("VIDIOC_S_DV_TIMINGS", errno))?;
-        Ok(Some(format::timings(&calls::bt(&timings))))
+        let seen = format::timings(&calls::bt(&timings));
+        match self.node.set_timings(timings) {
+            Ok(()) => Ok(Some(seen)),
+            Err(Errno::EINVAL | Errno::ERANGE) => Err(Fault::Refused(seen.to_string())),
+            Err(errno) => Err(self.busy_or("VIDIOC_S_DV_TIMINGS", errno)),
+        }
     }
 
     /// All that the device can deliver now. A receiver has one size, its signal's; a camera has many, each with its rates.

@@ -32,7 +32,7 @@ const PROOF: Duration = Duration::from_millis(500);
 const LONGEST_PROOF: Duration = Duration::from_secs(8);
 
 /// A signal that stays for so long is steady: what was before is forgotten.
-const STEADY: Duration = Duration::from_secs(30);
+const STEADY: Duration = Duration::from_secs(5);
 
 /// New timings must stay for this long before the stream is built anew for them.
 const SETTLE: Duration = Duration::from_millis(200);

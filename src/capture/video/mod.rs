@@ -47,9 +47,6 @@ const PLAUSIBLE: Duration = Duration::from_secs(1);
 /// Silence of a locked signal that is worth a sentence.
 const STALL: Duration = Duration::from_secs(1);
 
-/// A stream that lasted for so long was a good one: the next pause is short again.
-const GOOD_LIFE: Duration = Duration::from_secs(10);
-
 /// Keeps the pictures of `device` coming until `stop`.
 pub async fn run(device: PathBuf, cards: Arc<dyn Cards>, port: Port, stop: CancellationToken) -> Result<(), Error> {
     let (ended, end) = tokio::sync::oneshot::channel();
@@ -89,11 +86,10 @@ impl Capture {
 
     fn run(mut self, cards: &dyn Cards) {
         while !self.stop.is_cancelled() {
-            let born = self.now();
             let life = cards.open(&self.device).and_then(|mut card| self.live(&mut *card));
             if let Err(fault) = life {
                 self.fail(&fault);
-                self.rest(born);
+                self.rest();
             }
         }
     }
@@ -107,18 +103,15 @@ impl Capture {
                 card.wait(LOOK)?;
                 continue;
             }
-            let born = self.now();
-            let verdict = self.stream(card);
+            let ended = self.stream(card);
             card.stop();
-            if verdict? == Verdict::Stalled {
-                self.rest(born);
-            }
+            ended?;
         }
         Ok(())
     }
 
     /// Streams until another signal is there, or until nothing comes any more.
-    fn stream(&mut self, card: &mut dyn Card) -> Result<Verdict, Fault> {
+    fn stream(&mut self, card: &mut dyn Card) -> Result<(), Fault> {
         let native = card.start(&self.wanted())?;
         let mut chain = Chain::new(&native, &self.port).map_err(Fault::Unusable)?;
         self.lock.started(frame(&native), self.now());
@@ -136,12 +129,11 @@ impl Capture {
             if let Some(fault) = chain.fault() {
                 return Err(Fault::Unusable(format!("pictures of {native} cannot be converted: {fault}")));
             }
-            let verdict = self.lock.verdict(self.now());
-            if verdict != Verdict::Stay {
-                return Ok(verdict);
+            if self.lock.verdict(self.now()) != Verdict::Stay {
+                break;
             }
         }
-        Ok(Verdict::Stay)
+        Ok(())
     }
 
     fn picture(&mut self, chain: &Chain, picture: Picture) {
@@ -176,19 +168,21 @@ impl Capture {
         let signal = self.lock.signal();
         let passes = delivered && self.lock.passes();
         let mode = if signal == Signal::Locked { self.told.mode.as_str() } else { "" };
-        let stalled = signal == Signal::Locked && self.lock.quiet(self.now()) > STALL;
+        let quiet = self.lock.quiet(self.now());
+        let (stalled, proving) = (signal == Signal::Locked && quiet > STALL, quiet < STALL);
         self.port.report.update(|input| {
             input.signal = signal;
             input.rolling = passes;
             mode.clone_into(&mut input.mode);
             if stalled {
                 input.last_error = Some(format!("no picture comes although the signal is there ({mode}); it is tried again"));
-            } else if passes || signal != Signal::Locked {
+            } else if passes || proving || signal != Signal::Locked {
                 input.last_error = None;
             }
         });
         if passes {
             self.told.fault = None;
+            self.backoff.reset();
         }
         self.say(signal);
     }
@@ -203,7 +197,11 @@ impl Capture {
 
     /// The device has failed: nothing of it is left open.
     fn fail(&mut self, fault: &Fault) {
-        let signal = if matches!(fault, Fault::Absent(_) | Fault::Gone) { Signal::NoDevice } else { self.lock.signal() };
+        let signal = match fault {
+            Fault::Absent(_) | Fault::Gone => Signal::NoDevice,
+            Fault::Refused(_) => Signal::OutOfRange,
+            _ => self.lock.signal(),
+        };
         self.lock.ended(signal, self.now());
         self.port.report.update(|input| {
             input.signal = signal;
@@ -217,11 +215,8 @@ impl Capture {
         self.told.signal = signal;
     }
 
-    /// A pause before the next try; it grows while lives are short.
-    fn rest(&mut self, born: MediaTime) {
-        if self.now().since(born) > GOOD_LIFE {
-            self.backoff.reset();
-        }
+    /// A pause before the next try; it grows until pictures pass again.
+    fn rest(&mut self) {
         let end = self.now() + self.backoff.next(fastrand::f64());
         while !self.stop.is_cancelled() && self.now() < end {
             thread::park_timeout(WAIT);

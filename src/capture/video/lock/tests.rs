@@ -102,11 +102,11 @@ fn a_signal_that_came_back_is_shown_after_half_a_second_and_later_each_time_it_f
     }
     let bounds = [500, 1000, 2000, 4000, 8000, 8000, 8000];
     assert!(waits.iter().zip(bounds).all(|(wait, bound)| (bound..bound + 200).contains(wait)), "{waits:?}");
-    bench.pass(31_000, true);
+    bench.pass(6_000, true);
     bench.look = NOTHING;
     bench.pass(1000, true);
     bench.look = locked(720);
-    assert!(bench.pass(700, true) > 0, "after half a minute all is forgiven");
+    assert!(bench.pass(700, true) > 0, "steady since: all is forgiven");
 }
 
 #[test]
