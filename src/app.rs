@@ -23,7 +23,7 @@ use crate::console::socket::{Door, Orders};
 use crate::control::{Commands, PENDING, Rates, Request};
 use crate::media::hub::Hub;
 use crate::media::raw::Feed;
-use crate::program::ticker::Channel;
+use crate::program::Channel;
 use crate::publish::probe::{self, Preflight};
 use crate::report::{Events, Report};
 use crate::status::{self, Status};

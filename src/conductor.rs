@@ -50,10 +50,11 @@ pub fn decide(status: &Status, config: &Config, agreement: &Agreement, now: Medi
     bitrate.into_iter().chain(rolls).collect()
 }
 
-/// A file plays while it is on air or about to be; else it waits at its first picture.
+/// A file plays while it is on air, being faded out, or about to be on air; else it waits at its first picture.
 fn roll_or_cue(name: &str, status: &Status) -> Option<Command> {
     let rolling = status.inputs.iter().any(|input| input.name == name && input.rolling);
-    let wanted = status.program.selected == name || status.program.input == name;
+    let status::Program { selected, input, fading_out, .. } = &status.program;
+    let wanted = selected == name || input == name || fading_out.iter().any(|leaving| leaving == name);
     match (wanted, rolling) {
         (true, false) => Some(Command::Roll { input: name.into() }),
         (false, true) => Some(Command::Cue { input: name.into() }),
@@ -271,6 +272,9 @@ mod tests {
         status.program.input = "promo".into();
         assert_eq!(roll_or_cue("promo", &status), None, "still on air until the cut");
         status.program.input = "camera".into();
+        status.program.fading_out = vec!["promo".into()];
+        assert_eq!(roll_or_cue("promo", &status), None, "still in the picture until the fade is over");
+        status.program.fading_out.clear();
         assert_eq!(roll_or_cue("promo", &status), Some(Command::Cue { input: "promo".into() }));
     }
 

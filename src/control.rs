@@ -9,8 +9,9 @@ use crate::units::BitRate;
 /// An order to the program, to the inputs or to the legs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Show this input from the next frame on.
-    Switch { input: String },
+    /// Show this input from the next frame on. `fade`: frames in which it is mixed with what is shown, 0 a cut, `None` as the
+    /// configuration says.
+    Switch { input: String, fade: Option<u32>, by: Chooser },
     /// What a person wants: the video bit rate, changed in place. Congestion may keep the encoder below it.
     Bitrate(BitRate),
     /// What the legs can carry together: the encoder's rate, never above the one that a person wants.
@@ -22,6 +23,18 @@ pub enum Command {
     /// Check every origin of every leg, without disturbing what runs; the reply is the report, line by line.
     Preflight,
 }
+
+/// Who chose an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chooser {
+    /// A person, whose choice stays for as long as it has a picture.
+    Operator,
+    /// The list in `program.input`, by the conductor.
+    List,
+}
+
+/// Frames of the longest fade.
+pub const MAX_FADE: u32 = 600;
 
 /// What the program makes now, and between what its video bit rate may lie: what the legs must know to vote for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,6 +34,9 @@ pub struct Program {
     pub input: String,
     /// The input that was asked for; it becomes `input` with the first picture that it has ready.
     pub selected: String,
+    /// Inputs that are still in the picture while `input` is faded in.
+    #[serde(default)]
+    pub fading_out: Vec<String>,
     pub shows: Shows,
     pub width: u32,
     pub height: u32,

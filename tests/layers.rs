@@ -155,6 +155,8 @@ fn rules_are_pure() {
         "config::url",
         "config::values",
         "program::sync",
+        "program::fade",
+        "program::blend",
         "program::encoder",
         "program::vigil",
         "capture::native",

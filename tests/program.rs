@@ -16,6 +16,10 @@ use onaird::status::Shows;
 use onaird::units::{BitRate, FrameRate};
 use station::start;
 
+fn switch(input: &str) -> control::Command {
+    control::Command::Switch { input: input.into(), fade: None, by: control::Chooser::Operator }
+}
+
 fn of(track: Track, packets: &[Arc<Packet>]) -> Vec<&Arc<Packet>> {
     packets.iter().filter(|packet| packet.track == track).collect()
 }
@@ -49,8 +53,8 @@ async fn without_a_signal_the_slate_is_on_and_a_switch_brings_the_picture() {
     let nothing = InputKind::V4l2 { device: "/dev/onair/never".into(), audio: None };
     let station = start(&[("one", nothing), ("two", InputKind::Test)]);
     station.until("the slate", |status| status.program.shows == Shows::Slate && status.program.frames > 10).await;
-    assert!(station.order(control::Command::Switch { input: "nine".into() }).await.unwrap_err().contains("one, two"));
-    station.order(control::Command::Switch { input: "two".into() }).await.unwrap();
+    assert!(station.order(switch("nine")).await.unwrap_err().contains("one, two"));
+    station.order(switch("two")).await.unwrap();
     station.until("the picture", |status| status.program.shows == Shows::Live && status.program.input == "two").await;
 }
 

@@ -61,6 +61,8 @@ pub struct Program {
     pub input: String,
     /// Picture for when there is nothing to show (PNG or JPEG). Default: the built-in one.
     pub slate: Option<PathBuf>,
+    /// Frames in which a switch mixes the old input with the new one. Default 0: a cut.
+    pub fade: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]

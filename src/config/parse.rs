@@ -12,6 +12,7 @@ use super::legs;
 use super::reader::Section;
 use super::values::*;
 use super::{Archive, Config, Device, Input, InputKind, Program, VERSION};
+use crate::control::MAX_FADE;
 use crate::units::{BitRate, ByteSize, FrameRate};
 
 /// Sections and keys of the format that this version does not implement yet, by the section they belong to.
@@ -134,6 +135,7 @@ fn program(section: &mut Section, around: &Around) -> Program {
         audio_bitrate: section.value("audio_bitrate", mbps(0.128), bit_rate(mbps(0.032)..=mbps(0.512))),
         input: String::new(),
         slate: section.optional("slate", text).map(|slate| around.path(slate)),
+        fade: section.value("fade", 0, integer(0..=i64::from(MAX_FADE))) as u32,
     };
     if let Some(slate) = &program.slate {
         around.expect(section.findings(), section.line_of("slate"), "slate", slate);
@@ -308,6 +310,7 @@ mod tests {
             audio_bitrate: BitRate::from_bps(128_000),
             input: "input-1".into(),
             slate: None,
+            fade: 0,
         };
         assert_eq!(config.program, want);
         assert_eq!(config.device.name, "onair");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::control::Command;
+use crate::control::{Chooser, Command, MAX_FADE};
 use crate::units::BitRate;
 
 /// What a line asks for.
@@ -39,7 +39,7 @@ impl Entry {
 const TABLE: &[Entry] = &[
     Entry::new("help", "", "this list", |_| Ok(Line::Help)),
     Entry::new("status", "", "everything about the running daemon", |_| Ok(Line::Status)),
-    Entry::new("switch", "INPUT", "put this input on air, at a frame boundary", read_switch),
+    Entry::new("switch", "INPUT [fade N]", "put this input on air: `fade 0` cuts, `fade 25` mixes for 25 frames", read_switch),
     Entry::new("bitrate", "RATE", "change the video bit rate, such as 4M or 800k", read_bitrate),
     Entry::new("preflight", "", "check every origin, step by step; a running stream is not disturbed", |_| {
         Ok(Line::Order(Command::Preflight))
@@ -70,12 +70,23 @@ pub fn limit(line: &str) -> Duration {
 
 /// The table for people.
 pub fn help() -> String {
-    let lines = TABLE.iter().map(|entry| format!("{:<18} {}", format!("{} {}", entry.word, entry.argument), entry.help));
+    let lines = TABLE.iter().map(|entry| format!("{:<22} {}", format!("{} {}", entry.word, entry.argument), entry.help));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 fn read_switch(argument: &str) -> Result<Line, String> {
-    Ok(Line::Order(Command::Switch { input: argument.into() }))
+    let words: Vec<_> = argument.split_whitespace().collect();
+    let (input, fade) = match words[..] {
+        [input] => (input, None),
+        [input, "fade", frames] => (input, Some(read_frames(frames)?)),
+        _ => return Err("write `switch INPUT`, or `switch INPUT fade N` with N frames, such as `switch promo fade 25`".into()),
+    };
+    Ok(Line::Order(Command::Switch { input: input.into(), fade, by: Chooser::Operator }))
+}
+
+fn read_frames(text: &str) -> Result<u32, String> {
+    let frames = text.parse().ok().filter(|frames| *frames <= MAX_FADE);
+    frames.ok_or_else(|| format!("`fade` wants a number of frames from 0 (a cut) to {MAX_FADE}, got \"{}\"", shown(text)))
 }
 
 fn read_bitrate(argument: &str) -> Result<Line, String> {
@@ -95,7 +106,16 @@ mod tests {
 
     #[test]
     fn lines_as_people_type_them() {
-        assert_eq!(parse(" switch  promo \n"), Ok(Line::Order(Command::Switch { input: "promo".into() })));
+        let switch = |fade| Ok(Line::Order(Command::Switch { input: "promo".into(), fade, by: Chooser::Operator }));
+        assert_eq!(parse(" switch  promo \n"), switch(None));
+        assert_eq!(parse("switch promo  fade 25"), switch(Some(25)));
+        assert_eq!(parse("switch promo fade 0"), switch(Some(0)));
+        for wrong in ["switch promo fade", "switch promo 25", "switch promo fade 2 5"] {
+            assert!(parse(wrong).unwrap_err().contains("`switch promo fade 25`"), "{wrong}");
+        }
+        for wrong in ["601", "-1", "long"] {
+            assert!(parse(&format!("switch promo fade {wrong}")).unwrap_err().contains("from 0 (a cut) to 600"), "{wrong}");
+        }
         assert_eq!(parse("bitrate 2.04M"), Ok(Line::Order(Command::Bitrate(BitRate::from_bps(2_000_000)))));
         assert_eq!(parse("status"), Ok(Line::Status));
         assert_eq!(parse("preflight"), Ok(Line::Order(Command::Preflight)));

@@ -1,7 +1,7 @@
 //! Room `program`: the one picture and sound that goes out. It starts with the daemon and never stops.
 //!
 //! ```text
-//!  feeds ──▶ ticker (thread: one tick per frame) ──▶ encoder pipelines (GStreamer) ──▶ outlet ──▶ hub
+//!  feeds ──▶ ticker, show (thread: one tick per frame) ──▶ encoder pipelines (GStreamer) ──▶ outlet ──▶ hub
 //!               ▲ desk: switch, figures                  ▲ bit rate │ faults, silence
 //!               └──────────────── actor (this file) ─────┴──────────┴─ repair ◀── commands     ──▶ status
 //! ```
@@ -9,13 +9,18 @@
 //! What an input does cannot change the caps, the rate or the time stamps of what goes out: see [`sync`]. This room opens no
 //! device and knows no origin.
 
+pub mod blend;
 pub mod encoder;
 mod encoders;
+pub mod fade;
 mod outlet;
 mod pipeline;
 mod repair;
 mod setup;
+mod show;
 pub mod slate;
+mod source;
+mod switch;
 pub mod sync;
 pub mod ticker;
 pub mod trial;
@@ -39,13 +44,14 @@ use crate::program::encoders::Encoders;
 use crate::program::outlet::{Counts, Outlet};
 use crate::program::pipeline::{Cause, Fault, Surroundings};
 use crate::program::repair::Repair;
-use crate::program::ticker::{Channel, Desk, Figures, Ticker};
+use crate::program::ticker::{Desk, Figures, Ticker};
 use crate::program::trial::Trials;
 use crate::report::{Events, Report};
 use crate::status;
 use crate::units::BitRate;
 
 pub use setup::Setup;
+pub use source::Channel;
 
 /// How often the figures go into the status.
 const REPORT_INTERVAL: Duration = Duration::from_millis(250);
@@ -104,6 +110,7 @@ async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: Ca
         let repaired = tokio::select! {
             Some(request) = room.commands.recv() => { room.handle(request); Ok(None) }
             Some(fault) = faults.recv() => repair.heed(&room.setup.plan, &room.encoders, fault).map(|()| None),
+            () = room.desk.changed() => { room.report_picture(); Ok(None) }
             built = repair.built() => repair.finish(&room.setup.plan, &room.encoders, built),
             _ = interval.tick() => {
                 let ticks = room.report_figures();
@@ -131,8 +138,9 @@ fn start_ticker(
     desk: Desk,
     stop: CancellationToken,
 ) -> Result<tokio::sync::oneshot::Receiver<()>, Error> {
-    let channel = channels.iter().find(|channel| channel.name == setup.config.input).or(channels.first());
-    let channel = channel.cloned().ok_or_else(|| Error::Pipeline("there is no input to show".into()))?;
+    if channels.is_empty() {
+        return Err(Error::Pipeline("there is no input to show".into()));
+    }
     let ticker = Ticker {
         clock: clock.clone(),
         format: setup.plan.format,
@@ -141,7 +149,8 @@ fn start_ticker(
         slate: setup.slate(events),
         encoders,
         desk,
-        channel,
+        channels: channels.to_vec(),
+        start: channels.iter().position(|channel| channel.name == setup.config.input).unwrap_or_default(),
     };
     let (ended, end) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("ticker".into()).spawn(move || {
@@ -190,25 +199,13 @@ impl Room {
 
     fn handle(&mut self, request: Request) {
         let reply = match request.command {
-            Command::Switch { input } => self.switch(&input),
+            Command::Switch { input, fade, by } => self.switch(&input, fade, by),
             Command::Bitrate(bitrate) => self.set_limit(bitrate),
             Command::AgreedBitrate(bitrate) => self.follow(bitrate),
             Command::Roll { .. } | Command::Cue { .. } => Err("the inputs do this, not the program".into()),
             Command::Preflight => Err("the legs do this, not the program".into()),
         };
         let _ = request.reply.send(reply);
-    }
-
-    fn switch(&mut self, input: &str) -> Reply {
-        let Some(channel) = self.channels.iter().find(|channel| channel.name == input) else {
-            let names: Vec<_> = self.channels.iter().map(|channel| channel.name.as_str()).collect();
-            return Err(format!("there is no input called \"{input}\"; the inputs are: {}", names.join(", ")));
-        };
-        self.desk.switch(channel.clone());
-        self.selected = input.into();
-        self.report.update(|program| program.selected = input.into());
-        self.events.add(format!("switching to input {input}"));
-        Ok(format!("switching to {input}"))
     }
 
     /// What a person wants. Where congestion keeps the rate lower, it stays there, and the conductor raises it.
@@ -246,12 +243,10 @@ impl Room {
 
     /// Puts the figures into the status; the number of ticks so far.
     fn report_figures(&mut self) -> u64 {
-        let Figures { input, shows, frames, repeated, dropped, peaks } = self.desk.figures();
+        let Figures { frames, repeated, dropped, peaks, .. } = self.desk.figures();
         let Counts { video, audio, late } = self.outlet.counts();
         let loudest = self.loudest(peaks);
         self.report.update(|program| {
-            program.input = input;
-            program.shows = shows;
             program.frames = frames;
             program.frames_repeated = repeated;
             program.frames_dropped = dropped + late;

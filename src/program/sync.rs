@@ -75,12 +75,6 @@ impl Synchroniser {
         Self { tick, shown: None, phase: 0, fitted_at: None }
     }
 
-    /// Another input is looked at from now on; its predecessor's last picture stands until it has one.
-    pub fn switch(&mut self) {
-        self.shown = None;
-        self.phase = 0;
-    }
-
     /// Chooses among the pictures' times, oldest first.
     pub fn choose(&mut self, wanted: MediaTime, hold: Duration, pictures: &[MediaTime]) -> Choice {
         let Some(index) = self.best(wanted, hold, pictures) else {
@@ -109,8 +103,7 @@ impl Synchroniser {
         match self.fitted_at {
             Some(fitted_at) if wanted.since(fitted_at) <= hold => Choice::Hold,
             _ => {
-                self.switch();
-                self.fitted_at = None;
+                *self = Self::new(self.tick);
                 Choice::Slate
             }
         }
@@ -213,16 +206,6 @@ mod tests {
         assert!(shows[91..].iter().all(|shows| *shows == Shows::Live));
         let first_slate = shows.iter().position(|shows| *shows == Shows::Slate).unwrap();
         assert!(first_slate <= 30 + 20, "slate at tick {first_slate}, wanted within two thirds of a second");
-    }
-
-    #[test]
-    fn after_a_switch_the_old_picture_stands_until_the_new_input_has_one() {
-        let mut sync = Synchroniser::new(rate(30, 1).frame_duration());
-        let at = |millis| MediaTime::from_millis(millis);
-        assert_eq!(sync.choose(at(100), HOLD, &[at(100)]), Choice::Take(0));
-        sync.switch();
-        assert_eq!(sync.choose(at(133), HOLD, &[]), Choice::Hold);
-        assert_eq!(sync.choose(at(166), HOLD, &[at(100)]), Choice::Take(0), "its own first picture, though of an old time");
     }
 
     proptest! {

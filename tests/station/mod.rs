@@ -13,7 +13,7 @@ use onaird::control::{Command, Commands, Request};
 use onaird::media::hub::{Hub, Item};
 use onaird::media::packet::{Packet, Track};
 use onaird::media::raw::Feed;
-use onaird::program::{self, ticker::Channel};
+use onaird::program::{self, Channel};
 use onaird::report::{Events, Report};
 use onaird::status::Status;
 use onaird::units::{BitRate, FrameRate};
@@ -45,6 +45,7 @@ fn program_config() -> config::Program {
         audio_bitrate: BitRate::from_bps(64_000),
         input: "one".into(),
         slate: None,
+        fade: 0,
     }
 }
 
