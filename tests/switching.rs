@@ -8,7 +8,7 @@ use std::path::Path;
 use onaird::demo::verify;
 use onaird::status::{ArchiveState, Shows};
 use support::flv::{Flv, Track};
-use support::{Daemon, judge, record_of, recorder, tool};
+use support::{Daemon, judge, picture, record_of, recorder, tool};
 
 const CUTS: usize = 20;
 
@@ -96,4 +96,165 @@ fn units(mut data: &[u8]) -> Vec<&[u8]> {
         data = rest;
     }
     units
+}
+
+/// A minute of one shade of grey with a tone.
+fn shade(path: &Path, color: &str, hertz: u32) {
+    let picture = format!("color={color}:size=320x180:rate=30");
+    let tone = format!("sine=frequency={hertz}:sample_rate=48000");
+    let begin = ["-nostdin", "-v", "error", "-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &tone, "-t", "60"];
+    let end = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le", path.to_str().unwrap()];
+    tool("ffmpeg", &[&begin[..], &end[..]].concat());
+}
+
+/// Four inputs: two test pictures that show the same count, a black file and a white one.
+fn fading_config(first: &str, url: &str) -> String {
+    let input = |name: &str| match name {
+        "black" | "white" => format!("[[input]]\nname = \"{name}\"\nkind = \"file\"\npaths = [\"{name}.mkv\"]\n"),
+        _ => format!("[[input]]\nname = \"{name}\"\nkind = \"test\"\n"),
+    };
+    format!(
+        "version = 1\n[program]\nwidth = 640\nheight = 360\nframerate = \"30\"\nvideo_bitrate = \"1M\"\nkeyframe_interval = 1\n\
+         audio_bitrate = \"192k\"\nfade = 30\ninput = \"{first}\"\n{}\
+         [archive]\nenabled = false\n\
+         [[leg]]\nname = \"a\"\n[[leg.origin]]\nurl = \"{url}\"\nstream_key = \"a\"\n",
+        ["one", "two", "black", "white"].map(input).concat()
+    )
+}
+
+fn switch(daemon: &mut Daemon, words: &[&str]) {
+    let answer = daemon.ctl(&[&["switch"], words].concat());
+    assert!(answer.status.success(), "{answer:?}");
+}
+
+/// Waits until this input alone is shown.
+fn settled(daemon: &mut Daemon, input: &str) {
+    daemon.wait_until(input, |status| {
+        let program = &status.program;
+        program.input == input && program.shows == Shows::Live && program.fading_out.is_empty()
+    });
+}
+
+#[test]
+fn a_fade_leads_in_even_steps_from_one_shade_to_another_and_turns_round_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    shade(&folder.path().join("black.mkv"), "black", 440);
+    shade(&folder.path().join("white.mkv"), "white", 553);
+    let mut origin = recorder(&folder.path().join("origin"));
+    let mut daemon = Daemon::start(folder.path(), &fading_config("black", &origin.url()));
+    daemon.all_live();
+    settled(&mut daemon, "black");
+    daemon.frames(30);
+    // As the configuration says: 30 frames.
+    switch(&mut daemon, &["white"]);
+    let status = daemon.wait_until("the fade", |status| status.program.input == "white");
+    assert_eq!((status.program.selected.as_str(), &status.program.fading_out[..]), ("white", &["black".to_string()][..]));
+    let rolling =
+        |status: &onaird::status::Status, name: &str| status.inputs.iter().any(|input| input.name == name && input.rolling);
+    assert!(rolling(&status, "black") && rolling(&status, "white"), "files go on until the fade is over");
+    settled(&mut daemon, "white");
+    daemon.wait_until("the black file at rest", |status| !rolling(status, "black"));
+    daemon.frames(15);
+    switch(&mut daemon, &["black", "fade", "300"]);
+    daemon.wait_until("the long fade", |status| status.program.input == "black");
+    daemon.frames(60);
+    switch(&mut daemon, &["white", "fade", "20"]);
+    settled(&mut daemon, "white");
+    daemon.frames(15);
+    for input in ["black", "white", "black", "white", "black", "white"] {
+        switch(&mut daemon, &[input, "fade", "0"]);
+        settled(&mut daemon, input);
+        daemon.frames(15);
+    }
+    for (words, wanted) in
+        [(["switch", "white", "fade", "601"], "0 (a cut) to 600"), (["switch", "nothing", "fade", "3"], "white")]
+    {
+        let refused = daemon.ctl(&words);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && said.contains(wanted), "{said}");
+    }
+    let status = daemon.frames(15);
+    assert_eq!((status.program.frames_dropped, status.legs[0].dropped_gops), (0, 0));
+    daemon.stop();
+
+    let file = record_of(&mut origin, "a");
+    judge::decodes(&file);
+    one_form(&Flv::read(&file));
+    judge::no_gaps(&Flv::read(&file));
+    let lumas: Vec<f64> = picture::lumas(&file).iter().map(|luma| luma / 255.0).collect();
+    let start = lumas.iter().position(|luma| *luma < 0.02).expect("black before the first fade");
+    let lumas = &lumas[start..];
+    even_steps(lumas);
+    turns_round(lumas);
+    no_clicks(&picture::samples(&file));
+}
+
+/// 30 mixed pictures, each by a 31st whiter than the one before.
+fn even_steps(lumas: &[f64]) {
+    let first = lumas.iter().position(|luma| *luma > 0.02).expect("a fade");
+    let steps = &lumas[first - 1..first + 31];
+    for (index, luma) in steps.iter().enumerate() {
+        let wanted = index as f64 / 31.0;
+        assert!(
+            (luma - wanted).abs() < 0.03,
+            "picture {index} of the fade has {luma:.3} of white, wanted {wanted:.3}: {steps:.2?}"
+        );
+    }
+}
+
+/// The second fade never gets to black: it goes down by 1/301 at a time and, from where it is, up again in 21 even steps.
+fn turns_round(lumas: &[f64]) {
+    let white = lumas.iter().position(|luma| *luma > 0.98).expect("the end of the first fade");
+    let down = white + lumas[white..].iter().position(|luma| *luma < 0.97).expect("the second fade");
+    let up = down + lumas[down..].windows(2).position(|pair| pair[1] > pair[0] + 0.004).expect("its turn");
+    let lowest = lumas[up];
+    assert!((0.2..0.9).contains(&lowest), "it turned at {lowest:.3}");
+    assert!(lumas[down..=up].windows(2).all(|pair| (pair[1] - pair[0]).abs() < 0.02), "{:.3?}", &lumas[down..=up]);
+    for (index, luma) in lumas[up..=up + 21].iter().enumerate() {
+        let wanted = lowest + (1.0 - lowest) * index as f64 / 21.0;
+        assert!((luma - wanted).abs() < 0.03, "picture {index} of the way back has {luma:.3} of white, wanted {wanted:.3}");
+    }
+}
+
+/// The sharpest bend of the wave, anywhere, is not much sharper than that of the tones by themselves. A step of a tenth of the tones'
+/// height would be four times as sharp.
+fn no_clicks(samples: &[f32]) {
+    let height = samples.iter().fold(0f32, |height, sample| height.max(sample.abs()));
+    let bend = |index: usize| (samples[index + 1] - 2.0 * samples[index] + samples[index - 1]).abs();
+    let sharpest = (1..samples.len() - 1).max_by(|one, other| bend(*one).total_cmp(&bend(*other))).expect("sound");
+    println!("sharpest bend {:.4} of the tone's height, at {:.3} s", bend(sharpest) / height, sharpest as f64 / 48_000.0);
+    assert!(height > 0.05, "there is a tone");
+    assert!(bend(sharpest) < 0.025 * height, "a click at {:.3} s: {:.4}", sharpest as f64 / 48_000.0, bend(sharpest) / height);
+}
+
+/// Two test pictures show the same count at the same time: mixed, it can be read as well as alone, if both are in step.
+#[test]
+fn during_a_fade_both_inputs_are_live_and_no_frame_is_lost_or_added() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut origin = recorder(&folder.path().join("origin"));
+    let config = fading_config("one", &origin.url());
+    for name in ["black", "white"] {
+        shade(&folder.path().join(format!("{name}.mkv")), name, 440);
+    }
+    let mut daemon = Daemon::start(folder.path(), &config);
+    daemon.all_live();
+    settled(&mut daemon, "one");
+    for input in ["two", "one", "two"] {
+        switch(&mut daemon, &[input, "fade", "40"]);
+        settled(&mut daemon, input);
+    }
+    let status = daemon.frames(30);
+    daemon.stop();
+    let file = record_of(&mut origin, "a");
+    judge::decodes(&file);
+    judge::no_gaps(&Flv::read(&file));
+    let shots = picture::shots(&file);
+    let counts: Vec<_> = shots.iter().map(|shot| shot.count).skip_while(|count| *count == 0).collect();
+    let steps: Vec<_> = counts.windows(2).map(|pair| i64::from(pair[1]) - i64::from(pair[0])).collect();
+    let odd = steps.iter().filter(|step| **step != 1).count() as u64;
+    assert!(counts.len() > 150, "{} pictures", counts.len());
+    // On a busy machine the input itself may be late: then a picture is repeated, and the next one leaps.
+    assert!(steps.iter().all(|step| (0..=3).contains(step)) && odd <= 2 * status.program.frames_repeated, "{steps:?}");
+    let beeps = picture::offsets(&picture::flashes(&shots), &picture::beeps(&file));
+    assert!(beeps.len() >= 4 && beeps.iter().all(|offset| offset.abs() <= 0.02), "{beeps:?}");
 }

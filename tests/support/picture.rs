@@ -95,3 +95,19 @@ fn size(file: &str) -> (usize, usize) {
     let (width, height) = text.trim().trim_end_matches(',').split_once(',').expect("two numbers");
     (width.parse().unwrap(), height.parse().unwrap())
 }
+
+/// Mean luma of every picture, black 0 to white 255, in the order in which they are shown.
+pub fn lumas(file: &Path) -> Vec<f64> {
+    let name = file.to_str().unwrap();
+    let raw =
+        ["-map", "0:v", "-fps_mode", "passthrough", "-vf", "scale=16:16:flags=area", "-f", "rawvideo", "-pix_fmt", "gray", "-"];
+    let pixels = tool("ffmpeg", &[&["-nostdin", "-v", "error", "-i", name], &raw[..]].concat());
+    pixels.chunks_exact(256).map(|picture| picture.iter().map(|pixel| f64::from(*pixel)).sum::<f64>() / 256.0).collect()
+}
+
+/// The first channel's samples, between -1 and 1.
+pub fn samples(file: &Path) -> Vec<f32> {
+    let raw = ["-map", "0:a", "-f", "f32le", "-ar", "48000", "-af", "pan=mono|c0=c0", "-"];
+    let bytes = tool("ffmpeg", &[&["-nostdin", "-v", "error", "-i", file.to_str().unwrap()], &raw[..]].concat());
+    bytes.chunks_exact(4).map(|sample| f32::from_le_bytes([sample[0], sample[1], sample[2], sample[3]])).collect()
+}
