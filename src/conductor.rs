@@ -1,9 +1,10 @@
 //! The conductor: the one place where a room's state becomes another room's order, and where all states together become words.
 //!
-//! [`decide`] and [`alarms`] are pure, as is the [`agreement`] on a bit rate; the loop below them looks at the status a few times a
-//! second, writes what follows from it (on air, alarms, events) and sends the orders. No room asks another for anything.
+//! [`decide`] and [`alarms`] are pure, as are the [`agreement`] on a bit rate and the [`selection`] of an input; the loop below them
+//! looks at the status a few times a second, writes what follows from it (on air, alarms, events) and sends the orders. No room asks another for anything.
 
 pub mod agreement;
+pub mod selection;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -12,9 +13,10 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use self::agreement::Agreement;
+use self::selection::{Move, Selection};
 use crate::clock::MediaClock;
 use crate::config::{self, Config, InputKind};
-use crate::control::{Command, Commands, Rates, Request};
+use crate::control::{Chooser, Command, Commands, Rates, Reply, Request};
 use crate::report::Events;
 use crate::status::{self, Alarm, ArchiveState, LegState, ProofState, Shows, Signal, Status};
 use crate::units::{BitRate, MediaTime};
@@ -167,6 +169,7 @@ pub async fn run(
 ) -> Result<(), Infallible> {
     let mut interval = tokio::time::interval(LOOK);
     let mut agreement = Agreement::default();
+    let mut selection = Selection::new(&config);
     loop {
         interval.tick().await;
         let now = clock.now();
@@ -181,6 +184,13 @@ pub async fn run(
             if let Some(commands) = rooms.get(&to) {
                 order(commands, command).await;
             }
+        }
+        let to = selection.next(&status.borrow(), now);
+        if let (Some(to), Some(program)) = (to, rooms.get(&Room::Program))
+            && let Some(Ok(_)) = order(program, switch(&to)).await
+        {
+            selection.moved(&to, now);
+            events.add(to.why);
         }
         let news = agreement.news(&status.borrow(), now);
         if let Some(news) = news {
@@ -201,12 +211,15 @@ fn summarize(status: &watch::Sender<Status>, now_s: u64) {
     });
 }
 
+fn switch(to: &Move) -> Command {
+    Command::Switch { input: to.input.clone(), fade: to.fade, by: Chooser::List }
+}
+
 /// Sends an order and waits, for a moment, until it is carried out: so none is given twice.
-async fn order(commands: &Commands, command: Command) {
+async fn order(commands: &Commands, command: Command) -> Option<Reply> {
     let (reply, answer) = oneshot::channel();
-    if commands.try_send(Request { command, reply }).is_ok() {
-        let _ = tokio::time::timeout(Duration::from_secs(1), answer).await;
-    }
+    commands.try_send(Request { command, reply }).ok()?;
+    tokio::time::timeout(Duration::from_secs(1), answer).await.ok()?.ok()
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ pub enum Command {
     /// Show this input from the next frame on. `fade`: frames in which it is mixed with what is shown, 0 a cut, `None` as the
     /// configuration says.
     Switch { input: String, fade: Option<u32>, by: Chooser },
+    /// Give the choice of the input back to the list in `program.input`.
+    Auto,
     /// What a person wants: the video bit rate, changed in place. Congestion may keep the encoder below it.
     Bitrate(BitRate),
     /// What the legs can carry together: the encoder's rate, never above the one that a person wants.

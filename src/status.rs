@@ -37,6 +37,9 @@ pub struct Program {
     /// Inputs that are still in the picture while `input` is faded in.
     #[serde(default)]
     pub fading_out: Vec<String>,
+    /// The list in `program.input` chooses, not an operator. Always false if it names one input alone.
+    #[serde(default)]
+    pub automatic: bool,
     pub shows: Shows,
     pub width: u32,
     pub height: u32,

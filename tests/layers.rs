@@ -198,6 +198,7 @@ fn rules_are_pure() {
         "publish::rate::path",
         "publish::wire",
         "conductor::agreement",
+        "conductor::selection",
         "archive::segment",
         "archive::fmp4",
         "archive::retention",

@@ -258,3 +258,87 @@ fn during_a_fade_both_inputs_are_live_and_no_frame_is_lost_or_added() {
     let beeps = picture::offsets(&picture::flashes(&shots), &picture::beeps(&file));
     assert!(beeps.len() >= 4 && beeps.iter().all(|offset| offset.abs() <= 0.02), "{beeps:?}");
 }
+
+/// Waits until an event with these words has come.
+fn event(daemon: &mut Daemon, words: &str) {
+    daemon.wait_until(words, |status| status.events.iter().any(|event| event.text.contains(words)));
+}
+
+#[test]
+fn a_list_of_inputs_takes_the_next_one_when_a_film_ends_and_an_operator_s_choice_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    film(&folder.path().join("film.mp4"), "testsrc2=size=320x180:rate=30", true);
+    std::fs::write(folder.path().join("broken.mp4"), b"this is no film".repeat(4000)).unwrap();
+    let mut origin = recorder(&folder.path().join("origin"));
+    let config = format!(
+        "version = 1\n[program]\nwidth = 640\nheight = 360\nframerate = \"30\"\nvideo_bitrate = \"1M\"\nkeyframe_interval = 1\n\
+         input = [\"broken\", \"film\", \"bars\"]\nreturn_after = \"2s\"\n\
+         [[input]]\nname = \"broken\"\nkind = \"file\"\npaths = [\"broken.mp4\"]\n\
+         [[input]]\nname = \"film\"\nkind = \"file\"\npaths = [\"film.mp4\"]\nloop = false\n\
+         [[input]]\nname = \"bars\"\nkind = \"test\"\n\
+         [[input]]\nname = \"spare\"\nkind = \"test\"\n\
+         [archive]\nenabled = false\n\
+         [[leg]]\nname = \"a\"\n[[leg.origin]]\nurl = \"{}\"\nstream_key = \"a\"\n",
+        origin.url()
+    );
+    let mut daemon = Daemon::start(folder.path(), &config);
+    let status = daemon.wait_until("the film", |status| status.program.input == "film" && status.program.shows == Shows::Live);
+    assert!(status.program.automatic && status.program.selected == "film", "{:?}", status.program);
+    event(&mut daemon, "input broken has no picture: film is on air");
+    daemon.all_live();
+    // The film ends; it is not taken again, for it was not to be repeated.
+    let status = daemon.wait_until("the bars", |status| status.program.input == "bars" && status.program.shows == Shows::Live);
+    event(&mut daemon, "input film has nothing more to show: bars is on air");
+    let on_bars = status.program.frames;
+    daemon.frames(120);
+    assert_eq!(daemon.status().unwrap().program.input, "bars");
+
+    let answer = daemon.ctl(&["switch", "spare"]);
+    assert!(String::from_utf8_lossy(&answer.stdout).contains("until `auto`"), "{answer:?}");
+    settled(&mut daemon, "spare");
+    let status = daemon.frames(120);
+    assert_eq!((status.program.input.as_str(), status.program.automatic), ("spare", false), "the operator's choice holds");
+    // What has no picture cannot be held.
+    switch(&mut daemon, &["broken"]);
+    event(&mut daemon, "input broken has no picture: bars is on air");
+    settled(&mut daemon, "bars");
+    switch(&mut daemon, &["spare"]);
+    settled(&mut daemon, "spare");
+    assert!(daemon.ctl(&["auto"]).status.success());
+    let status = daemon.wait_until("the list", |status| status.program.input == "bars" && status.program.automatic);
+    daemon.frames(15);
+    daemon.stop();
+
+    let file = record_of(&mut origin, "a");
+    judge::decodes(&file);
+    one_form(&Flv::read(&file));
+    judge::no_gaps(&Flv::read(&file));
+    assert!(status.program.frames > on_bars);
+    no_slate(&file);
+}
+
+/// The built-in slate is dark all over; neither the film nor the bars ever are. It may be shown at the start, until it is known
+/// that the first input has no picture.
+fn no_slate(file: &Path) {
+    let lumas: Vec<_> = picture::lumas(file).into_iter().skip_while(|luma| *luma < 50.0).collect();
+    let dark = lumas.iter().filter(|luma| **luma < 50.0).count();
+    assert!(lumas.len() > 300, "{} pictures", lumas.len());
+    println!("darkest picture {:.0}, {} pictures", lumas.iter().fold(255.0, |least: f64, luma| least.min(*luma)), lumas.len());
+    assert_eq!(dark, 0, "of {} pictures", lumas.len());
+}
+
+#[test]
+fn one_input_alone_has_no_list_to_return_to() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["black", "white"] {
+        shade(&folder.path().join(format!("{name}.mkv")), name, 440);
+    }
+    let origin = recorder(&folder.path().join("origin"));
+    let mut daemon = Daemon::start(folder.path(), &fading_config("one", &origin.url()));
+    settled(&mut daemon, "one");
+    let refused = daemon.ctl(&["auto"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && said.contains("input = ["), "{said}");
+    assert!(!daemon.status().unwrap().program.automatic);
+    daemon.stop();
+}

@@ -26,6 +26,9 @@ use crate::units::MediaTime;
 /// How long a file may show nothing at all before it counts as unreadable.
 const STALL: Duration = Duration::from_secs(5);
 
+/// A file that has waited for so long at its first picture without a fault can be played.
+const READY: Duration = Duration::from_millis(700);
+
 /// Which file comes next. A pure rule.
 #[derive(Clone, Debug)]
 pub struct Playlist {
@@ -42,6 +45,11 @@ impl Playlist {
 
     fn rewind(&mut self) {
         self.next = 0;
+    }
+
+    /// Nothing is left to play.
+    fn is_over(&self) -> bool {
+        !self.looped && self.next >= self.paths.len()
     }
 
     /// The next file; `None` after the last one of a list that is not looped.
@@ -86,6 +94,8 @@ struct Player {
     rolling: Option<Deck>,
     /// Told to roll, and not to cue since.
     wanted: bool,
+    /// The list came to its end; it has a picture again only when it is told to roll.
+    over: bool,
     /// Files in a row that could not be played.
     faults: usize,
     /// Nothing is opened before this time.
@@ -108,7 +118,7 @@ async fn heard(deck: &mut Option<Deck>) -> Said {
 impl Player {
     fn new(playlist: Playlist, port: Port) -> Self {
         let (rest_until, reported) = (MediaTime::ZERO, HashSet::new());
-        Self { playlist, port, ready: None, rolling: None, wanted: false, faults: 0, rest_until, reported }
+        Self { playlist, port, ready: None, rolling: None, wanted: false, over: false, faults: 0, rest_until, reported }
     }
 
     fn obey(&mut self, request: Request) {
@@ -137,6 +147,7 @@ impl Player {
     }
 
     fn roll(&mut self) {
+        self.over = false;
         self.set_wanted(true);
         if self.rolling.is_none() {
             self.start_ready();
@@ -208,7 +219,10 @@ impl Player {
             }
             if self.wanted && self.rolling.is_none() {
                 // The list is at its end, or nothing of it can be played.
+                self.over = self.playlist.is_over() && self.faults < self.playlist.paths.len();
                 self.port.report.update(|input| input.signal = Signal::NoSignal);
+            } else if !self.over && self.ready.as_ref().is_some_and(|deck| now.since(deck.news) > READY) {
+                self.port.report.update(|input| input.signal = Signal::Locked);
             }
             return;
         };

@@ -57,8 +57,11 @@ pub struct Program {
     pub encoder: String,
     /// Default 128k.
     pub audio_bitrate: BitRate,
-    /// Name of the input that is shown at start. Default: the first one.
-    pub input: String,
+    /// The inputs that go on air without a person, best first: the first one at start, another one while that has no picture.
+    /// One alone is never left without a command. Never empty. Default: the first of all inputs, alone.
+    pub input: Vec<String>,
+    /// How long a better input must have had its picture before it goes on air again. Default 5s.
+    pub return_after: Duration,
     /// Picture for when there is nothing to show (PNG or JPEG). Default: the built-in one.
     pub slate: Option<PathBuf>,
     /// Frames in which a switch mixes the old input with the new one. Default 0: a cut.

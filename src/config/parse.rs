@@ -122,6 +122,7 @@ fn device(mut section: Section) -> Device {
 fn program(section: &mut Section, around: &Around) -> Program {
     let rates = mbps(0.1)..=mbps(200.0);
     let latencies = Duration::from_millis(20)..=Duration::from_secs(2);
+    let returns = Duration::from_secs(1)..=Duration::from_secs(60);
     let video_bitrate = section.value("video_bitrate", mbps(4.0), bit_rate(rates.clone()));
     let program = Program {
         width: section.value("width", 1280, side(64..=4096)),
@@ -133,7 +134,8 @@ fn program(section: &mut Section, around: &Around) -> Program {
         latency: section.value("latency", Duration::from_millis(200), duration(latencies)),
         encoder: section.value("encoder", "auto".into(), text),
         audio_bitrate: section.value("audio_bitrate", mbps(0.128), bit_rate(mbps(0.032)..=mbps(0.512))),
-        input: String::new(),
+        input: Vec::new(),
+        return_after: section.value("return_after", Duration::from_secs(5), duration(returns)),
         slate: section.optional("slate", text).map(|slate| around.path(slate)),
         fade: section.value("fade", 0, integer(0..=i64::from(MAX_FADE))) as u32,
     };
@@ -151,15 +153,22 @@ fn mbps(mbps: f64) -> BitRate {
     BitRate::from_bps((mbps * 1e6).round() as u64)
 }
 
-/// The input shown at start is known only when all inputs are.
+/// Whether the inputs that go on air exist is known only when all inputs are.
 fn start_input(section: &mut Section, program: &mut Program, inputs: &[Input]) {
     let names = inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>();
-    let chosen = section.optional("input", text);
-    if let Some(name) = chosen.as_deref().filter(|name| !inputs.is_empty() && !names.contains(name)) {
-        let text = format!("`input`: there is no input \"{name}\"; want one of: {}", names.join(", "));
-        section.findings().missing(section.line_of("input"), text);
+    let chosen = section.optional("input", text_or_texts).unwrap_or_default();
+    for (index, (name, at)) in chosen.iter().enumerate() {
+        let line = at.map_or(section.line_of("input"), |at| section.findings().line_at(at));
+        if !inputs.is_empty() && !names.contains(&name.as_str()) {
+            let text = format!("`input`: there is no input \"{name}\"; want one of: {}", names.join(", "));
+            section.findings().missing(line, text);
+        } else if chosen[..index].iter().any(|(other, _)| other == name) {
+            section.findings().fault(line, format!("`input`: \"{name}\" stands in the list twice; remove one of them"));
+        }
     }
-    program.input = chosen.or(names.first().map(|name| name.to_string())).unwrap_or_default();
+    let first = names.first().map(|name| name.to_string());
+    program.input =
+        if chosen.is_empty() { first.into_iter().collect() } else { chosen.into_iter().map(|(name, _)| name).collect() };
 }
 
 fn inputs(top: &mut Section, around: &Around) -> Vec<Input> {
@@ -308,7 +317,8 @@ mod tests {
             latency: Duration::from_millis(200),
             encoder: "auto".into(),
             audio_bitrate: BitRate::from_bps(128_000),
-            input: "input-1".into(),
+            input: vec!["input-1".into()],
+            return_after: Duration::from_secs(5),
             slate: None,
             fade: 0,
         };
@@ -325,7 +335,7 @@ mod tests {
     fn the_example_shows_the_defaults() {
         let (example, least) = (good(EXAMPLE), good("version = 1\n[[input]]\n[[leg]]\norigin = [{ url = \"rtmp://h/a/k\" }]"));
         assert_eq!(example.device, least.device);
-        assert_eq!(example.program, Program { input: "camera".into(), ..least.program.clone() });
+        assert_eq!(example.program, Program { input: vec!["camera".into()], ..least.program.clone() });
         assert_eq!(example.archive, least.archive);
         assert_eq!(example.inputs, [Input { name: "camera".into(), ..least.inputs[0].clone() }]);
         let bare = |config: &Config| Leg { name: String::new(), origins: Vec::new(), ..config.legs[0].clone() };
@@ -362,6 +372,28 @@ mod tests {
         assert_eq!(b.origins[0].ca_file.as_deref(), Some(Path::new("/etc/onaird/origins-ca.pem")));
         let verify = b.origins[0].verify.as_ref().map(Secret::expose);
         assert_eq!(verify, Some("https://cdn.example/live/stream.m3u8"));
+    }
+
+    #[test]
+    fn inputs_that_go_on_air_are_one_or_a_list_of_those_that_there_are() {
+        let with = |input: &str| {
+            format!(
+                "version = 1\n[program]\ninput = {input}\n[[input]]\nname = 'a'\nkind = 'test'\n[[input]]\nname = 'b'\nkind = 'test'\n"
+            )
+        };
+        assert_eq!(good(&with("'b'")).program.input, ["b"]);
+        assert_eq!(good(&with("['b', 'a']")).program.input, ["b", "a"]);
+        assert_eq!(good(&with("['b']")).program.input, ["b"]);
+        assert_faults(&with("[]"), &["3: `input`: want the name of an input or a list of them, got an empty list"]);
+        assert_faults(&with("5"), &["3: `input`: want the name of an input or a list of them, got an integer"]);
+        assert_faults(
+            &with("[\n'a',\n'c',\n'a',\n'd']"),
+            &[
+                "5: `input`: there is no input \"c\"; want one of: a, b",
+                "6: `input`: \"a\" stands in the list twice",
+                "7: `input`: there is no input \"d\"",
+            ],
+        );
     }
 
     #[test]

@@ -59,6 +59,19 @@ pub(super) fn texts(value: &DeValue) -> Read<Vec<Spanned<String>>> {
     }
 }
 
+/// One text, or a list of them with their places in the file.
+pub(super) fn text_or_texts(value: &DeValue) -> Read<Vec<(String, Option<usize>)>> {
+    let wanted = "the name of an input or a list of them";
+    match value {
+        DeValue::String(_) => Ok(vec![(text(value)?, None)]),
+        DeValue::Array(list) if list.is_empty() => Err(format!("want {wanted}, got an empty list")),
+        DeValue::Array(_) => {
+            Ok(texts(value)?.into_iter().map(|item| (item.get_ref().clone(), Some(item.span().start))).collect())
+        }
+        other => wrong(wanted, other),
+    }
+}
+
 /// A word that commands and status can name the thing by.
 pub(super) fn name(value: &DeValue) -> Read<String> {
     let name = text(value)?;

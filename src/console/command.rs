@@ -40,6 +40,7 @@ const TABLE: &[Entry] = &[
     Entry::new("help", "", "this list", |_| Ok(Line::Help)),
     Entry::new("status", "", "everything about the running daemon", |_| Ok(Line::Status)),
     Entry::new("switch", "INPUT [fade N]", "put this input on air: `fade 0` cuts, `fade 25` mixes for 25 frames", read_switch),
+    Entry::new("auto", "", "let the list in `program.input` choose the input again", |_| Ok(Line::Order(Command::Auto))),
     Entry::new("bitrate", "RATE", "change the video bit rate, such as 4M or 800k", read_bitrate),
     Entry::new("preflight", "", "check every origin, step by step; a running stream is not disturbed", |_| {
         Ok(Line::Order(Command::Preflight))
@@ -117,6 +118,7 @@ mod tests {
             assert!(parse(&format!("switch promo fade {wrong}")).unwrap_err().contains("from 0 (a cut) to 600"), "{wrong}");
         }
         assert_eq!(parse("bitrate 2.04M"), Ok(Line::Order(Command::Bitrate(BitRate::from_bps(2_000_000)))));
+        assert_eq!(parse("auto"), Ok(Line::Order(Command::Auto)));
         assert_eq!(parse("status"), Ok(Line::Status));
         assert_eq!(parse("preflight"), Ok(Line::Order(Command::Preflight)));
         assert!(limit(" preflight ") > limit("status") && limit("status") == limit("what"));

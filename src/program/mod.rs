@@ -101,7 +101,7 @@ async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: Ca
     let mut repair = Repair::new(&setup.plan, surroundings);
     let desk = Desk::default();
     let mut ticking = start_ticker(&setup, &channels, &clock, &events, encoders.clone(), desk.clone(), stop.clone())?;
-    let selected = setup.config.input.clone();
+    let selected = setup.config.input.first().cloned().unwrap_or_default();
     let (limit, peaks) = (setup.plan.settings.bitrate, VecDeque::new());
     let mut room = Room { setup, channels, encoders, outlet, desk, report, events, selected, limit, commands, peaks };
     room.introduce();
@@ -150,7 +150,7 @@ fn start_ticker(
         encoders,
         desk,
         channels: channels.to_vec(),
-        start: channels.iter().position(|channel| channel.name == setup.config.input).unwrap_or_default(),
+        start: channels.iter().position(|channel| setup.config.input.first() == Some(&channel.name)).unwrap_or_default(),
     };
     let (ended, end) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("ticker".into()).spawn(move || {
@@ -194,12 +194,14 @@ impl Room {
             program.video_bitrate_bps = plan.settings.bitrate.bps();
             program.video_bitrate_limit_bps = self.limit.bps();
             program.selected.clone_from(&self.selected);
+            program.automatic = self.has_list();
         });
     }
 
     fn handle(&mut self, request: Request) {
         let reply = match request.command {
             Command::Switch { input, fade, by } => self.switch(&input, fade, by),
+            Command::Auto => self.give_back(),
             Command::Bitrate(bitrate) => self.set_limit(bitrate),
             Command::AgreedBitrate(bitrate) => self.follow(bitrate),
             Command::Roll { .. } | Command::Cue { .. } => Err("the inputs do this, not the program".into()),

@@ -13,14 +13,36 @@ impl Room {
         let frames = fade.unwrap_or(self.setup.config.fade);
         self.desk.switch(index, u64::from(frames));
         self.selected = input.into();
-        self.report.update(|program| program.selected = input.into());
+        let automatic = by == Chooser::List;
+        self.report.update(|program| (program.selected, program.automatic) = (input.into(), automatic));
         if by == Chooser::Operator {
             self.events.add(format!("switching to input {input}"));
         }
-        Ok(match frames {
+        let done = match frames {
             0 => format!("switching to {input}"),
             _ => format!("fading to {input} in {frames} frames"),
-        })
+        };
+        let held = if self.has_list() { "; it stays until its picture is lost, or until `auto`" } else { "" };
+        Ok(done + held)
+    }
+
+    /// The conductor chooses again.
+    pub(super) fn give_back(&mut self) -> Reply {
+        if !self.has_list() {
+            return Err(
+                "there is nothing to choose from; list several inputs, such as `input = [\"hdmi1\", \"promo\"]` in [program]"
+                    .into(),
+            );
+        }
+        let list = self.setup.config.input.join(", ");
+        self.report.update(|program| program.automatic = true);
+        self.events.add(format!("the choice of the input is automatic again: {list}"));
+        Ok(format!("the first of these that has a picture: {list}"))
+    }
+
+    /// Whether there is anything to choose without a person.
+    pub(super) fn has_list(&self) -> bool {
+        self.setup.config.input.len() > 1
     }
 
     /// What is shown, as soon as it is another: the conductor waits for it.

@@ -43,7 +43,8 @@ fn program_config() -> config::Program {
         latency: Duration::from_millis(200),
         encoder: "auto".into(),
         audio_bitrate: BitRate::from_bps(64_000),
-        input: "one".into(),
+        input: vec!["one".into()],
+        return_after: Duration::from_secs(5),
         slate: None,
         fade: 0,
     }
