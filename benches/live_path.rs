@@ -12,6 +12,7 @@ use onaird::media::hub::{Hub, Item};
 use onaird::media::interleave::Interleaver;
 use onaird::media::packet::{AudioFormat, Format, Packet, Track, VideoFormat};
 use onaird::media::raw::{Feed, Pixels, RawFormat};
+use onaird::program::blend::Blender;
 use onaird::program::sync::Synchroniser;
 use onaird::units::{BitRate, FrameRate, MediaTime};
 
@@ -70,6 +71,12 @@ fn main() {
     let mut sync = Synchroniser::new(framerate.frame_duration());
     measure("synchroniser: one choice among eight pictures", 100_000, |_| {
         black_box(sync.choose(framerate.time_of(4), Duration::from_millis(300), &times));
+    });
+    let raw = RawFormat { width: 1920, height: 1080, framerate, pixels: Pixels::I420 };
+    let shades = [16u8, 235].map(|shade| gstreamer::Buffer::from_slice(vec![shade; raw.layout().size()]));
+    let mut blender = Blender::new(&raw);
+    measure("fade: one picture of 1920x1080 mixed of two", 100, |_| {
+        black_box(blender.blend(&shades[0], &shades[1], 0.4));
     });
     let feed = Feed::new(Duration::from_millis(200));
     let samples = vec![1i16; 1600 * 2];
