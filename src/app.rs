@@ -40,6 +40,8 @@ pub struct Places {
     pub socket: PathBuf,
     /// For what must survive a restart; `None`: nothing does.
     pub state: Option<PathBuf>,
+    /// Pictures of the inputs, for others to look at.
+    pub thumbnails: PathBuf,
 }
 
 /// What every room is given.
@@ -137,7 +139,7 @@ impl House {
 
     /// One task per input; the feeds for the program, and the way to give each input an order.
     fn open_capture(&mut self, setup: &program::Setup) -> (Vec<Channel>, HashMap<Room, Commands>) {
-        let mut channels = Vec::new();
+        let (mut channels, mut ports) = (Vec::new(), Vec::new());
         let mut orders = HashMap::new();
         for (index, input) in self.config.inputs.clone().into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel::<Request>(PENDING);
@@ -150,10 +152,15 @@ impl House {
                 events: self.events.clone(),
                 cards: Arc::new(capture::video::driver::Driver),
             };
+            ports.push(port.clone());
             channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });
             orders.insert(Room::Input(input.name.clone()), sender);
             let task = capture::run(input.kind, port, receiver, self.stop_sources.clone());
             self.tasks.spawn(format!("input {}", input.name), task);
+        }
+        if self.config.program.thumbnails {
+            let task = capture::thumbnails::run(ports, self.places.thumbnails.clone(), self.stop_sources.clone());
+            self.tasks.spawn("thumbnails", endless(task));
         }
         (channels, orders)
     }

@@ -39,7 +39,9 @@ pub fn run(config: PathBuf, socket: PathBuf) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    report(with_runtime(|| app::run(loaded.config, app::Places { socket, state }, loaded.reports)))
+    // In the unit's RuntimeDirectory=, where the socket is too.
+    let thumbnails = socket.with_file_name("thumbnails");
+    report(with_runtime(|| app::run(loaded.config, app::Places { socket, state, thumbnails }, loaded.reports)))
 }
 
 pub fn check(config: &Path) -> ExitCode {

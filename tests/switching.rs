@@ -342,3 +342,40 @@ fn one_input_alone_has_no_list_to_return_to() {
     assert!(!daemon.status().unwrap().program.automatic);
     daemon.stop();
 }
+
+#[test]
+fn every_input_with_a_picture_has_a_thumbnail_that_decodes_and_the_others_have_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["black", "white"] {
+        shade(&folder.path().join(format!("{name}.mkv")), name, 440);
+    }
+    let origin = recorder(&folder.path().join("origin"));
+    let thumbnails = folder.path().join("thumbnails");
+    std::fs::create_dir(&thumbnails).unwrap();
+    std::fs::write(thumbnails.join("black.jpg"), "of an earlier life").unwrap();
+    let config = fading_config("one", &origin.url()).replace("fade = 30", "fade = 0\nthumbnails = true");
+    let mut daemon = Daemon::start(folder.path(), &config);
+    let path = |status: &onaird::status::Status, name: &str| {
+        status.inputs.iter().find(|input| input.name == name).and_then(|input| input.thumbnail.clone())
+    };
+    let status = daemon.wait_until("two thumbnails", |status| path(status, "one").is_some() && path(status, "two").is_some());
+    assert_eq!(path(&status, "one"), Some(thumbnails.join("one.jpg").display().to_string()));
+    assert!(path(&status, "white").is_none() && !thumbnails.join("black.jpg").exists(), "waiting files have no picture");
+    assert_eq!(picture::size(thumbnails.join("one.jpg").to_str().unwrap()), (320, 180));
+    assert!((60.0..180.0).contains(&picture::lumas(&thumbnails.join("two.jpg"))[0]));
+    switch(&mut daemon, &["white"]);
+    daemon.wait_until("its thumbnail", |status| path(status, "white").is_some());
+    let white = picture::lumas(&thumbnails.join("white.jpg"))[0];
+    assert!(white > 250.0, "white is white, whatever the ranges, and not {white}");
+    switch(&mut daemon, &["one"]);
+    daemon.wait_until("no thumbnail of a file at rest", |status| path(status, "white").is_none());
+    assert!(!thumbnails.join("white.jpg").exists());
+    let first = std::fs::metadata(thumbnails.join("one.jpg")).unwrap().modified().unwrap();
+    let again = support::poll(support::LIMIT, || {
+        let now = std::fs::metadata(thumbnails.join("one.jpg")).ok()?.modified().ok()?;
+        (now > first).then_some(())
+    });
+    assert!(again.is_some(), "it is kept new");
+    assert_eq!(daemon.frames(30).program.frames_dropped, 0);
+    daemon.stop();
+}

@@ -21,6 +21,7 @@ pub mod signal;
 pub mod sink;
 pub mod test;
 pub mod testcard;
+pub mod thumbnails;
 pub mod v4l2;
 pub mod video;
 

@@ -236,7 +236,7 @@ mod tests {
         fn new(list: &[&str]) -> Self {
             let text = "version = 1\n[[input]]\nname = 'hdmi1'\n[[input]]\nname = 'hdmi2'\ndevice = '/dev/b'\n\
                 [[input]]\nname = 'promo'\nkind = 'file'\npaths = ['/a.mp4']\n[[input]]\nname = 'bars'\nkind = 'test'\n";
-            let mut config = crate::config::parse(text).ok().expect("a valid configuration").config;
+            let mut config = crate::config::parse(text).expect("a valid configuration").config;
             config.program.input = list.iter().map(|name| name.to_string()).collect();
             let kinds = config.inputs.iter().map(|input| (input.name.clone(), input.kind.word().to_string()));
             let inputs = kinds.map(|(name, kind)| status::Input { name, kind, ..status::Input::default() }).collect();

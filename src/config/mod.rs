@@ -64,6 +64,10 @@ pub struct Program {
     pub return_after: Duration,
     /// Picture for when there is nothing to show (PNG or JPEG). Default: the built-in one.
     pub slate: Option<PathBuf>,
+    /// A line for the audience on the built-in slate. Default: none.
+    pub slate_text: String,
+    /// Write a small JPEG of every input once a second, for screens and pages. Default false.
+    pub thumbnails: bool,
     /// Frames in which a switch mixes the old input with the new one. Default 0: a cut.
     pub fade: u32,
 }

@@ -137,6 +137,8 @@ fn program(section: &mut Section, around: &Around) -> Program {
         input: Vec::new(),
         return_after: section.value("return_after", Duration::from_secs(5), duration(returns)),
         slate: section.optional("slate", text).map(|slate| around.path(slate)),
+        slate_text: section.value("slate_text", String::new(), line),
+        thumbnails: section.value("thumbnails", false, boolean),
         fade: section.value("fade", 0, integer(0..=i64::from(MAX_FADE))) as u32,
     };
     if let Some(slate) = &program.slate {
@@ -320,6 +322,8 @@ mod tests {
             input: vec!["input-1".into()],
             return_after: Duration::from_secs(5),
             slate: None,
+            slate_text: String::new(),
+            thumbnails: false,
             fade: 0,
         };
         assert_eq!(config.program, want);
@@ -394,6 +398,15 @@ mod tests {
                 "7: `input`: there is no input \"d\"",
             ],
         );
+    }
+
+    #[test]
+    fn a_line_for_the_audience_may_be_empty_and_has_no_breaks() {
+        let with = |text: &str| format!("version = 1\n[program]\nslate_text = {text}\n[[input]]\nkind = 'test'\n");
+        assert_eq!(good(&with("''")).program.slate_text, "");
+        assert_eq!(good(&with("'Gleich geht es weiter – пока'")).program.slate_text, "Gleich geht es weiter – пока");
+        assert_faults(&with("\"a\\nb\""), &["3: `slate_text`: want one line of at most 120 characters"]);
+        assert_faults(&with("7"), &["3: `slate_text`: want a text in quotes, got an integer"]);
     }
 
     #[test]

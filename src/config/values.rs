@@ -17,6 +17,9 @@ type Read<T> = Result<T, String>;
 /// Longer names fit neither a small screen nor a line of status.
 const MAX_NAME: usize = 32;
 
+/// What can be read on a slate.
+const MAX_LINE: usize = 120;
+
 /// IFNAMSIZ, without its terminating zero.
 const MAX_INTERFACE: usize = 15;
 
@@ -87,6 +90,17 @@ pub(super) fn title(value: &DeValue) -> Read<String> {
     match title.chars().any(char::is_control) || title.chars().count() > 2 * MAX_NAME {
         true => Err(format!("want one line of at most {} characters", 2 * MAX_NAME)),
         false => Ok(title),
+    }
+}
+
+/// One line that people read, or none.
+pub(super) fn line(value: &DeValue) -> Read<String> {
+    match value {
+        DeValue::String(text) if text.chars().any(char::is_control) || text.chars().count() > MAX_LINE => {
+            Err(format!("want one line of at most {MAX_LINE} characters"))
+        }
+        DeValue::String(text) => Ok(text.trim().into()),
+        other => wrong("a text in quotes", other),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 
-use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_10X20};
+use embedded_graphics::mono_font::{self, MonoFont, MonoTextStyle};
 use embedded_graphics::pixelcolor::{Gray8, Rgb888};
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Alignment, Baseline, Text, TextStyleBuilder};
@@ -119,12 +119,35 @@ impl DrawTarget for Luma<'_> {
     }
 }
 
+/// A dot font of 10 by 20 in the alphabets that there are; the first ones are the commonest.
+const FONTS: &[&MonoFont<'static>] = &[
+    &mono_font::iso_8859_15::FONT_10X20,
+    &mono_font::iso_8859_2::FONT_10X20,
+    &mono_font::iso_8859_5::FONT_10X20,
+    &mono_font::iso_8859_7::FONT_10X20,
+    &mono_font::iso_8859_9::FONT_10X20,
+    &mono_font::iso_8859_13::FONT_10X20,
+    &mono_font::iso_8859_16::FONT_10X20,
+];
+
+/// Columns and rows of a letter.
+pub const LETTER: Size = Size::new(10, 20);
+
+/// The font that has most of the letters; what it has not is drawn as a question mark.
+fn font_for(text: &str) -> &'static MonoFont<'static> {
+    let missing = |font: &&&MonoFont| {
+        let unknown = font.glyph_mapping.index('?');
+        text.chars().filter(|letter| *letter != '?' && font.glyph_mapping.index(*letter) == unknown).count()
+    };
+    FONTS.iter().min_by_key(missing).expect("there is a font")
+}
+
 /// Draws one line of text, centred on `centre`, every dot of the font `scale` pixels wide.
 pub fn text<D>(target: &mut D, text: &str, centre: Point, scale: u32, color: D::Color)
 where
     D: DrawTarget<Error = Infallible>,
 {
-    let style = MonoTextStyle::new(&FONT_10X20, color);
+    let style = MonoTextStyle::new(font_for(text), color);
     let layout = TextStyleBuilder::new().alignment(Alignment::Center).baseline(Baseline::Middle).build();
     let Ok(_) = Text::with_text_style(text, Point::zero(), style, layout).draw(&mut Scaled { target, centre, scale });
 }
@@ -184,6 +207,19 @@ impl Matrix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_alphabet_of_the_fonts_is_drawn_and_what_none_has_becomes_a_question_mark() {
+        let font = |text: &str| {
+            let unknown = font_for(text).glyph_mapping.index('?');
+            text.chars().filter(|letter| font_for(text).glyph_mapping.index(*letter) == unknown).collect::<String>()
+        };
+        for text in ["Plain", "Zürich – 5 €".trim_matches('–'), "Żółć gęślą", "Студия", "Στούντιο", "Işık Ğ", "Rīga ģ"]
+        {
+            assert_eq!(font(&text.replace('–', "-")), "", "{text}");
+        }
+        assert_eq!(font("日本 A"), "日本");
+    }
 
     #[test]
     fn known_colours_convert_as_the_standards_say() {

@@ -62,6 +62,6 @@ impl Setup {
             Some(Err(fault)) => events.add(fault),
             None => {}
         }
-        slate::built_in(&self.device_name, &self.plan.format)
+        slate::built_in(&self.device_name, &self.config.slate_text, &self.plan.format)
     }
 }

@@ -46,6 +46,8 @@ fn program_config() -> config::Program {
         input: vec!["one".into()],
         return_after: Duration::from_secs(5),
         slate: None,
+        slate_text: String::new(),
+        thumbnails: false,
         fade: 0,
     }
 }

@@ -89,7 +89,7 @@ pub fn times(file: &str, track: &str) -> Vec<f64> {
     times
 }
 
-fn size(file: &str) -> (usize, usize) {
+pub fn size(file: &str) -> (usize, usize) {
     let wanted = ["-select_streams", "v", "-show_entries", "stream=width,height", "-of", "csv=p=0", file];
     let text = String::from_utf8(tool("ffprobe", &[&["-v", "error"], &wanted[..]].concat())).unwrap();
     let (width, height) = text.trim().trim_end_matches(',').split_once(',').expect("two numbers");
