@@ -94,7 +94,7 @@ pub fn conversion_with(native: &Native, format: &RawFormat, there_is: impl Fn(&s
     steps.extend(packing.and_then(|packing| decoder(packing, there_is)));
     steps.extend(thinned.filter(|_| !intra));
     steps.extend(deinterlacing(native, format));
-    steps.push(format!("videoconvertscale add-borders=true ! {}", format.picture_caps()));
+    steps.push(colours_and_size(native, format));
     steps.push("appsink name=pictures sync=false async=false max-buffers=4 enable-last-sample=false".into());
     Conversion::Pipeline(steps.join(" ! "))
 }
@@ -113,6 +113,32 @@ fn is_programs(native: &Native, format: &RawFormat) -> bool {
 /// The matrix of [`RawFormat::picture_caps`].
 fn program_matrix(height: u32) -> Matrix {
     if height >= 720 { Matrix::Bt709 } else { Matrix::Bt601 }
+}
+
+/// Colours first, since most formats are dearer to scale than the program's; only 4:2:0 is scaled down first, because less is
+/// left to convert then. Catmull-Rom is as sharp and as free of aliasing as Lanczos and cheaper; two-tap "bilinear" is neither.
+fn colours_and_size(native: &Native, format: &RawFormat) -> String {
+    const SCALE: &str = "videoscale method=catrom add-borders=true";
+    let (caps, range) = (format.picture_caps(), range_alone(native, format));
+    let cheap = matches!(&native.fourcc, b"NV12" | b"YU12" | b"YV12" | b"NV21" | b"MJPG" | b"JPEG" | b"H264");
+    let shrinks = u64::from(native.width) * u64::from(native.height) > u64::from(format.width) * u64::from(format.height);
+    if cheap && shrinks && range.is_empty() {
+        return format!("{SCALE} ! videoconvert ! {caps}");
+    }
+    let (pixels, colorimetry) = (format.pixels.word(), format.colorimetry());
+    format!("videoconvert ! video/x-raw,format={pixels},colorimetry={colorimetry} ! {range}{SCALE} ! {caps}")
+}
+
+/// From full range to limited where nothing else changes: `videoconvert` computes colours only where the matrix changes, and
+/// passes a range on as it is. So 219/255 of luma, begun at 16, and 224/255 of chroma, before there are black borders.
+fn range_alone(native: &Native, format: &RawFormat) -> &'static str {
+    let (range, matrix) = match pixels::packing(native.fourcc) {
+        Some(Packing::Jpeg) => (Range::Full, Matrix::Bt601),
+        Some(Packing::Raw(name)) if pixels::is_rgb(name) => return "",
+        _ => (native.range, native.matrix),
+    };
+    let alone = range == Range::Full && matrix == program_matrix(format.height);
+    if alone { "videobalance contrast=0.858824 brightness=0.053887 saturation=0.878431 ! " } else { "" }
 }
 
 /// Software first: it is what everybody's pictures were tried with.
@@ -146,11 +172,12 @@ fn thinning(native: &Native, format: &RawFormat, media: &str) -> Option<String> 
 /// From fields to pictures: one of each field if the program shows more pictures than the source has frames, else one of each
 /// frame. Of a driver's memory nothing is kept, as the comparison of fields would: it is repacked first.
 fn deinterlacing(native: &Native, format: &RawFormat) -> Option<String> {
+    // Told by force, it does not take single fields; of them, each buffer says what it is.
     let (first, order, feature) = match native.scan {
         Scan::Progressive => return None,
-        Scan::TopFirst => ("top", "tff=tff ", ""),
-        Scan::BottomFirst => ("bottom", "tff=bff ", ""),
-        Scan::Alternate => ("top", "", "(format:Interlaced)"),
+        Scan::TopFirst => ("top", "mode=interlaced tff=tff", ""),
+        Scan::BottomFirst => ("bottom", "mode=interlaced tff=bff", ""),
+        Scan::Alternate => ("top", "mode=auto", "(format:Interlaced)"),
     };
     let fields = if format.framerate.fps() > told_rate(native).fps() * 1.1 { "all" } else { first };
     let planar = match pixels::packing(native.fourcc)? {
@@ -158,7 +185,7 @@ fn deinterlacing(native: &Native, format: &RawFormat) -> Option<String> {
         _ => "Y42B",
     };
     Some(format!(
-        "videoconvert ! video/x-raw{feature},format={planar} ! deinterlace mode=interlaced {order}fields={fields} method=yadif ! {QUEUE}"
+        "videoconvert ! capsfilter caps=\"video/x-raw{feature},format={planar}\" ! deinterlace {order} fields={fields} method=yadif ! {QUEUE}"
     ))
 }
 
@@ -191,6 +218,112 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const NATIVE: Native = Native {
+        fourcc: *b"UYVY",
+        width: 1920,
+        height: 1080,
+        stride: 3840,
+        scan: Scan::Progressive,
+        matrix: Matrix::Bt709,
+        range: Range::Limited,
+        pixel_aspect: (1, 1),
+        rate: Rate { numerator: 60, denominator: 1 },
+    };
+
+    /// What stands between source and sink.
+    fn steps(native: &Native, format: &RawFormat) -> String {
+        let Conversion::Pipeline(text) = conversion(native, format) else { panic!("nothing to do for {native}") };
+        let (source, steps) = text.split_once("\" ! ").unwrap();
+        assert!(source.starts_with("appsrc name=source is-live=true format=time ") && source.contains("leaky-type=downstream"));
+        let (steps, sink) = steps.rsplit_once(" ! ").unwrap();
+        assert!(sink.starts_with("appsink name=pictures ") && sink.contains("enable-last-sample=false"), "{sink}");
+        let caps = format!(" ! {}", format.picture_caps());
+        steps.strip_suffix(&caps).unwrap_or_else(|| panic!("{steps}")).to_owned()
+    }
+
+    #[test]
+    fn caps_of_buffers() {
+        let tail = "interlace-mode=progressive,pixel-aspect-ratio=(fraction)1/1,colorimetry=(string)";
+        let table = [
+            (NATIVE, format!("video/x-raw,format=UYVY,width=1920,height=1080,framerate=(fraction)60/1,{tail}2:3:5:1")),
+            (
+                Native { fourcc: *b"XR24", range: Range::Full, rate: Rate::default(), ..NATIVE },
+                format!("video/x-raw,format=BGRx,width=1920,height=1080,framerate=(fraction)0/1,{tail}1:1:7:1"),
+            ),
+            (
+                Native {
+                    scan: Scan::BottomFirst,
+                    matrix: Matrix::Bt601,
+                    width: 720,
+                    height: 480,
+                    pixel_aspect: (8, 9),
+                    rate: Rate::default(),
+                    ..NATIVE
+                },
+                "video/x-raw,format=UYVY,width=720,height=480,framerate=(fraction)30000/1001,interlace-mode=interleaved,\
+                 field-order=bottom-field-first,pixel-aspect-ratio=(fraction)8/9,colorimetry=(string)2:4:16:4"
+                    .into(),
+            ),
+            (
+                Native { fourcc: *b"NV12", scan: Scan::Alternate, matrix: Matrix::Bt2020, ..NATIVE },
+                "video/x-raw(format:Interlaced),format=NV12,width=1920,height=1080,framerate=(fraction)60/1,\
+                 interlace-mode=alternate,pixel-aspect-ratio=(fraction)1/1,colorimetry=(string)2:6:13:7"
+                    .into(),
+            ),
+            (
+                Native { fourcc: *b"MJPG", ..NATIVE },
+                "image/jpeg,width=1920,height=1080,framerate=(fraction)60/1,pixel-aspect-ratio=(fraction)1/1".into(),
+            ),
+        ];
+        for (native, want) in table {
+            assert_eq!(native_caps(&native).as_deref(), Some(want.as_str()));
+        }
+        assert_eq!(native_caps(&Native { fourcc: *b"pBAA", ..NATIVE }), None);
+    }
+
+    #[test]
+    fn only_what_is_needed_is_done_and_the_costly_on_few_pictures() {
+        const COLOURS: &str = "videoconvert ! video/x-raw,format=NV12,colorimetry=bt601 ! ";
+        const SCALE: &str = "videoscale method=catrom add-borders=true";
+        const THIN: &str = "videorate drop-only=true ! video/x-raw,framerate=(fraction)60/2 ! ";
+        let fields = |fields: &str| {
+            format!(
+                "videoconvert ! capsfilter caps=\"video/x-raw,format=Y42B\" ! deinterlace mode=interlaced {fields} \
+                 method=yadif ! {QUEUE} ! {COLOURS}{SCALE}"
+            )
+        };
+        let interlaced = |scan, numerator| Native { scan, rate: Rate { numerator, denominator: 1 }, ..NATIVE };
+        let slow = Native { rate: Rate { numerator: 50, denominator: 1 }, ..NATIVE };
+        let table = [
+            (NATIVE, format!("{THIN}{COLOURS}{SCALE}")),
+            (slow, format!("{COLOURS}{SCALE}")),
+            (Native { fourcc: *b"NV12", ..slow }, format!("{SCALE} ! videoconvert")),
+            (Native { rate: Rate::default(), ..NATIVE }, format!("videorate drop-only=true max-rate=30 ! {COLOURS}{SCALE}")),
+            (interlaced(Scan::TopFirst, 25), fields("tff=tff fields=all")),
+            (interlaced(Scan::BottomFirst, 30), fields("tff=bff fields=bottom")),
+            (
+                Native { fourcc: *b"MJPG", ..NATIVE },
+                format!(
+                    "videorate drop-only=true ! image/jpeg,framerate=(fraction)60/2 ! jpegdec ! {QUEUE} ! {COLOURS}videobalance \
+                     contrast=0.858824 brightness=0.053887 saturation=0.878431 ! {SCALE}"
+                ),
+            ),
+            (Native { fourcc: *b"H264", ..NATIVE }, format!("h264parse ! avdec_h264 ! {QUEUE} ! {THIN}{SCALE} ! videoconvert")),
+        ];
+        for (native, want) in table {
+            assert_eq!(steps(&native, &FORMAT), want, "{native}");
+        }
+    }
+
+    #[test]
+    fn the_first_decoder_that_there_is_decodes() {
+        let coded = Native { fourcc: *b"H264", ..NATIVE };
+        for there in ["avdec_h264", "openh264dec", "v4l2h264dec"] {
+            let Conversion::Pipeline(text) = conversion_with(&coded, &FORMAT, |name| name == there) else { panic!("as is") };
+            assert!(text.contains(&format!("h264parse ! {there} !")), "{text}");
+        }
+    }
 
     #[test]
     fn names_with_spaces_and_quotes_stay_one_value() {

@@ -55,11 +55,15 @@ impl RawFormat {
     /// The caps that an input must deliver: size, pixels, square, limited range in the matrix of its size. The rate is left to the synchroniser.
     pub fn picture_caps(&self) -> String {
         let Self { width, height, pixels, .. } = self;
-        let pixels = pixels.word();
-        let colorimetry = if self.height >= 720 { "bt709" } else { "bt601" };
+        let (pixels, colorimetry) = (pixels.word(), self.colorimetry());
         format!(
             "video/x-raw,format={pixels},width={width},height={height},pixel-aspect-ratio=(fraction)1/1,colorimetry={colorimetry}"
         )
+    }
+
+    /// GStreamer's name of the matrix, with limited range.
+    pub fn colorimetry(&self) -> &'static str {
+        if self.height >= 720 { "bt709" } else { "bt601" }
     }
 
     /// The caps of the program itself, with its rate.

@@ -121,6 +121,81 @@ pub fn colorimetry(native: &Native, rgb: bool) -> String {
     }
 }
 
+/// Width to height of a pixel of the old standards, whose pictures are 4:3 or (`wide`) 16:9 whatever their numbers say; square for
+/// all others. As the standard of HDMI has it, by which 720 pixels are the whole width.
+pub fn aspect(width: u32, height: u32, wide: bool) -> (u32, u32) {
+    match (width, height, wide) {
+        (704 | 720, 480 | 486, false) => (8, 9),
+        (704 | 720, 480 | 486, true) => (32, 27),
+        (704 | 720, 576, false) => (16, 15),
+        (704 | 720, 576, true) => (64, 45),
+        _ => (1, 1),
+    }
+}
+
 fn row(fourcc: [u8; 4]) -> Option<usize> {
     RAW.iter().position(|(code, ..)| **code == fourcc)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::native::Rate;
+
+    fn native(fourcc: &[u8; 4]) -> Native {
+        let rate = Rate { numerator: 30, denominator: 1 };
+        let (matrix, range, scan) = (Matrix::Bt709, Range::Limited, Scan::Progressive);
+        Native { fourcc: *fourcc, width: 8, height: 4, stride: 16, scan, matrix, range, pixel_aspect: (1, 1), rate }
+    }
+
+    #[test]
+    fn planes_follow_the_driver_s_stride() {
+        type Planes = &'static [(usize, i32)];
+        let table: &[(&[u8; 4], Planes)] = &[
+            (b"UYVY", &[(0, 16)]),
+            (b"NV12", &[(0, 16), (64, 16)]),
+            (b"NV16", &[(0, 16), (64, 16)]),
+            (b"NV24", &[(0, 16), (64, 32)]),
+            (b"YU12", &[(0, 16), (64, 8), (80, 8)]),
+            (b"YV12", &[(0, 16), (64, 8), (80, 8)]),
+            (b"422P", &[(0, 16), (64, 8), (96, 8)]),
+            (b"MJPG", &[]),
+            (b"????", &[]),
+        ];
+        for (fourcc, want) in table {
+            assert_eq!(planes(&native(fourcc)), *want, "{}", native(fourcc).fourcc_text());
+        }
+        assert_eq!(planes(&Native { scan: Scan::Alternate, ..native(b"NV12") }), [(0, 16), (32, 16)]);
+    }
+
+    /// GStreamer knows every name, and codes are there once.
+    #[test]
+    fn names_are_gstreamer_s() {
+        gstreamer::init().unwrap();
+        for (index, (fourcc, name, layout)) in RAW.iter().enumerate() {
+            let format = gstreamer_video::VideoFormat::from_string(name);
+            assert_ne!(format, gstreamer_video::VideoFormat::Unknown, "{name}");
+            let info = gstreamer_video::VideoFormatInfo::from_format(format);
+            let want = match layout {
+                Packed => 1,
+                Paired { .. } | PairedFull => 2,
+                Planar { .. } => 3,
+            };
+            assert_eq!(info.n_planes(), want, "{name}");
+            assert_eq!(row(**fourcc), Some(index));
+            assert_eq!(is_rgb(name), info.is_rgb(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_old_standards_are_four_by_three_or_sixteen_by_nine() {
+        for (height, lines) in [(480, 480.0), (576, 576.0)] {
+            for (wide, want) in [(false, 4.0 / 3.0), (true, 16.0 / 9.0)] {
+                let (across, down) = aspect(720, height, wide);
+                let got: f64 = 720.0 * f64::from(across) / (lines * f64::from(down));
+                assert!((got - want).abs() < 1e-9, "{got} {want}");
+            }
+        }
+        assert_eq!([aspect(640, 480, false), aspect(1280, 720, true)], [(1, 1); 2]);
+    }
 }
