@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use onaird::capture::testcard::TestCard;
+use onaird::capture::watch::{Luma, PictureWatch, SoundWatch};
+use onaird::config::Watch;
 use onaird::media::hub::{Hub, Item};
 use onaird::media::interleave::Interleaver;
 use onaird::media::packet::{AudioFormat, Format, Packet, Track, VideoFormat};
@@ -86,6 +88,19 @@ fn main() {
         feed.push_sound(framerate.time_of(index), &samples);
         black_box(feed.read_sound(index * 1600, &mut out));
         index += 1;
+    });
+    let second = Some(Duration::from_secs(1));
+    let limits = Watch { frozen: second, black: second, silence: second, ..Watch::default() };
+    let mut watch = PictureWatch::new(&limits);
+    // More than a cache holds, so that each picture is as cold as a captured one.
+    let pictures: Vec<_> = (0..16).map(|index| vec![index * 8; 1920 * 1080]).collect();
+    measure("watch: one look at a picture of 1920x1080 (10 a second)", 160, |index| {
+        let luma = Luma { data: &pictures[index as usize % 16], stride: 1920, width: 1920, height: 1080 };
+        black_box(watch.look(&luma, framerate.time_of(u64::from(index))));
+    });
+    let mut watch = SoundWatch::new(&limits);
+    measure("watch: one frame's sound (33 ms)", 2_000, |index| {
+        black_box(watch.hear(&samples, framerate.time_of(u64::from(index))));
     });
     let card = TestCard::new(RawFormat { width: 1280, height: 720, framerate, pixels: Pixels::I420 });
     let mut index = 0;

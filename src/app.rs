@@ -143,12 +143,14 @@ impl House {
         let mut orders = HashMap::new();
         for (index, input) in self.config.inputs.clone().into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel::<Request>(PENDING);
+            let report = Report::new(&self.status, move |status| &mut status.inputs[index]);
             let port = capture::Port {
                 name: input.name.clone(),
                 format: setup.format(),
                 feed: Feed::new(self.config.program.latency),
                 clock: self.clock.clone(),
-                report: Report::new(&self.status, move |status| &mut status.inputs[index]),
+                monitor: capture::monitor::Monitor::new(&input.watch, setup.format(), report.clone()),
+                report,
                 events: self.events.clone(),
                 cards: Arc::new(capture::video::driver::Driver),
             };

@@ -131,12 +131,30 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
         let remedy = if input.kind == "file" { "Replace the file or choose another input" } else { remedy_for(input.signal) };
         raise(format!("input.{}", input.name), format!("Input {} gives no picture: {cause}", input.name), remedy);
     }
+    if let Some(input) = shown.filter(|_| status.program.shows == Shows::Live) {
+        for (word, text, remedy) in unwell(input) {
+            raise(format!("input.{}.{word}", input.name), format!("Input {} {text}", input.name), remedy);
+        }
+    }
     for input in status.inputs.iter().filter(|input| input.kind == "file") {
         if let Some(fault) = input.last_error.as_ref() {
             raise(format!("input.{}.file", input.name), format!("Input {}: {fault}", input.name), "Replace or remove the file");
         }
     }
     alarms
+}
+
+/// What comes from an input and is not what anybody wants to see or hear. A black picture does not move either.
+fn unwell(input: &status::Input) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    const FROZEN: &str = "Look at the camera: paused, in playback or hung? Restart it, or switch to another input";
+    const BLACK: &str = "Look at the camera: lens cap, aperture, standby? Or switch to another input";
+    const SILENT: &str = "Check the microphone, its switch and battery, and the level at the camera or mixer";
+    let found = [
+        (input.frozen && !input.black, "frozen", "shows a picture that does not change", FROZEN),
+        (input.black, "black", "shows black", BLACK),
+        (input.silent, "silent", "has no sound", SILENT),
+    ];
+    found.into_iter().filter(|(is, ..)| *is).map(|(_, word, text, remedy)| (word, text, remedy))
 }
 
 fn remedy_for(signal: Signal) -> &'static str {
@@ -306,6 +324,22 @@ mod tests {
             orders,
             [Order { to: Room::Program, command: bitrate }, Order { to: Room::Input("promo".into()), command: roll },]
         );
+    }
+
+    #[test]
+    fn what_is_found_is_an_alarm_only_of_the_input_on_air() {
+        let input = |name: &str| Input { name: name.into(), kind: "v4l2".into(), ..Input::default() };
+        let mut status = Status { inputs: vec![input("camera"), input("spare")], ..Status::default() };
+        (status.program.input, status.program.shows) = ("camera".into(), Shows::Live);
+        let ids = |status: &Status| alarms(status).into_iter().map(|alarm| alarm.id).collect::<Vec<_>>();
+        (status.inputs[1].frozen, status.inputs[1].black, status.inputs[1].silent) = (true, true, true);
+        assert!(ids(&status).is_empty());
+        (status.inputs[0].frozen, status.inputs[0].silent) = (true, true);
+        assert_eq!(ids(&status), ["input.camera.frozen", "input.camera.silent"]);
+        status.inputs[0].black = true;
+        assert_eq!(ids(&status), ["input.camera.black", "input.camera.silent"], "black does not move either");
+        status.program.shows = Shows::Slate;
+        assert!(ids(&status).is_empty(), "nothing of it is seen; that is another alarm");
     }
 
     #[test]

@@ -86,6 +86,14 @@ pub struct Input {
     /// A small JPEG of its picture, at most a second old; none while there is no picture, or without `program.thumbnails`.
     #[serde(default)]
     pub thumbnail: Option<String>,
+    /// Pictures come and do not change …
+    #[serde(default)]
+    pub frozen: bool,
+    /// … or are black; sound comes and is silent. Each by the input's `watch`.
+    #[serde(default)]
+    pub black: bool,
+    #[serde(default)]
+    pub silent: bool,
 }
 
 /// What an input's device says of its cable.

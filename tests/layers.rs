@@ -166,6 +166,7 @@ fn rules_are_pure() {
         "capture::recipe::choice",
         "capture::recipe::pixels",
         "capture::testcard",
+        "capture::watch",
         "console::command",
         "publish::session",
         "publish::speech",

@@ -84,10 +84,10 @@ fn fill_feed(branch: &gst::Bin, name: &str, port: &Port, counter: &Counter) {
     let appsink = |sink: &str| branch.by_name(sink).and_then(|element| element.downcast().ok());
     if name == "picture-branch" {
         if let Some(appsink) = appsink("pictures") {
-            sink::pictures(&appsink, port.feed.clone(), port.clock.clone(), counter.clone());
+            sink::pictures(&appsink, port.clone(), counter.clone());
         }
     } else if let Some(appsink) = appsink("sound") {
         // Files without a picture are alive as long as they sound.
-        sink::sound(&appsink, port.feed.clone(), port.clock.clone(), counter.clone());
+        sink::sound(&appsink, port.clone(), counter.clone());
     }
 }

@@ -15,6 +15,7 @@ pub mod card;
 pub mod clip;
 pub mod devices;
 pub mod file;
+pub mod monitor;
 pub mod native;
 pub mod recipe;
 pub mod signal;
@@ -24,6 +25,7 @@ pub mod testcard;
 pub mod thumbnails;
 pub mod v4l2;
 pub mod video;
+pub mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,12 +35,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::card::Cards;
+use crate::capture::monitor::Monitor;
 use crate::clock::MediaClock;
 use crate::config;
 use crate::control::Request;
-use crate::media::raw::{Feed, RawFormat};
+use crate::media::raw::{Feed, Frame, RawFormat};
 use crate::report::{Events, Report};
 use crate::status;
+use crate::units::MediaTime;
 
 /// Pause before an input is built again after a failure: first and longest.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -65,9 +69,22 @@ pub struct Port {
     pub events: Events,
     /// Where its device comes from, if it has one.
     pub cards: Arc<dyn Cards>,
+    pub monitor: Monitor,
 }
 
 impl Port {
+    /// Takes a picture of the program's format.
+    pub fn picture(&self, frame: Frame) {
+        self.monitor.see(&frame);
+        self.feed.push_frame(frame);
+    }
+
+    /// Takes interleaved stereo samples whose first is due at `time`.
+    pub fn sound(&self, time: MediaTime, samples: &[i16]) {
+        self.monitor.hear(time, samples);
+        self.feed.push_sound(time, samples);
+    }
+
     /// Puts a fault into the status, and among the events if it is news.
     fn fault(&self, fault: &str, news: bool) {
         self.report.update(|input| input.last_error = Some(fault.into()));

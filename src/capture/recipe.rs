@@ -218,6 +218,11 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::raw::Pixels;
+    use crate::units::FrameRate;
+
+    const FORMAT: RawFormat =
+        RawFormat { width: 640, height: 360, framerate: FrameRate::new(30, 1).unwrap(), pixels: Pixels::Nv12 };
 
     const NATIVE: Native = Native {
         fourcc: *b"UYVY",

@@ -10,8 +10,9 @@ use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use tokio::sync::mpsc;
 
+use crate::capture::Port;
 use crate::clock::MediaClock;
-use crate::media::raw::{Feed, Frame};
+use crate::media::raw::Frame;
 use crate::units::MediaTime;
 
 /// What a pipeline says.
@@ -36,14 +37,14 @@ impl Counter {
 }
 
 /// Pictures go from this sink to the feed.
-pub fn pictures(sink: &gst_app::AppSink, feed: Feed, clock: MediaClock, counter: Counter) {
+pub fn pictures(sink: &gst_app::AppSink, port: Port, counter: Counter) {
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let time = media_time(sink, &sample, &clock);
+        let time = media_time(sink, &sample, &port.clock);
         if let (Some(time), Some(buffer)) = (time, sample.buffer_owned()) {
             counter.add();
             if let Some(buffer) = own(buffer) {
-                feed.push_frame(Frame { time, buffer });
+                port.picture(Frame { time, buffer });
             }
         }
         Ok(gst::FlowSuccess::Ok)
@@ -59,17 +60,17 @@ fn own(buffer: gst::Buffer) -> Option<gst::Buffer> {
 }
 
 /// Sound goes from this sink to the feed.
-pub fn sound(sink: &gst_app::AppSink, feed: Feed, clock: MediaClock, counter: Counter) {
+pub fn sound(sink: &gst_app::AppSink, port: Port, counter: Counter) {
     let mut samples: Vec<i16> = Vec::new();
     let new_sample = move |sink: &gst_app::AppSink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
-        let time = media_time(sink, &sample, &clock);
+        let time = media_time(sink, &sample, &port.clock);
         let map = sample.buffer().and_then(|buffer| buffer.map_readable().ok());
         if let (Some(time), Some(map)) = (time, map) {
             counter.add();
             samples.clear();
             samples.extend(map.chunks_exact(2).map(|bytes| i16::from_le_bytes([bytes[0], bytes[1]])));
-            feed.push_sound(time, &samples);
+            port.sound(time, &samples);
         }
         Ok(gst::FlowSuccess::Ok)
     };

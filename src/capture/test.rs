@@ -41,9 +41,9 @@ fn fill(port: &Port, stop: &CancellationToken) {
         let time = rate.time_of(index);
         let due = port.clock.epoch() + gst::ClockTime::from_nseconds(time.nanos());
         let _ = port.clock.gst_clock().new_single_shot_id(due).wait();
-        port.feed.push_frame(Frame { time, buffer: card.picture(index, time) });
+        port.picture(Frame { time, buffer: card.picture(index, time) });
         let (first, end) = (sample_index(time), sample_index(rate.time_of(index + 1)));
-        port.feed.push_sound(sample_time(first), &card.sound(first, (end - first) as usize));
+        port.sound(sample_time(first), &card.sound(first, (end - first) as usize));
         // Within the program's latency a late picture is as good as any; beyond it, one is left out as a camera would.
         let now = port.clock.now();
         let due = if now.since(time) > MAX_LATE { rate.index_at(now) } else { 0 };

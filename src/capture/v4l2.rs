@@ -66,7 +66,7 @@ async fn run_sound(name: &str, port: &Port) -> Error {
         Err(fault) => return Error::Pipeline(fault),
     };
     if let Some(appsink) = running.element("sound") {
-        sink::sound(&appsink, port.feed.clone(), port.clock.clone(), Counter::default());
+        sink::sound(&appsink, port.clone(), Counter::default());
     }
     running.start_at(&port.clock, MediaTime::ZERO);
     let mut said = sink::listen(&running.0);

@@ -79,6 +79,42 @@ pub struct Input {
     pub kind: InputKind,
     /// How long the last picture stands before the slate replaces it. Default 300ms.
     pub hold: Duration,
+    pub watch: Watch,
+}
+
+/// What of an input's picture and sound is found wrong although they come; `None`: not watched for.
+///
+/// Only devices are watched by default: a file may be a still or silent because somebody made it so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Watch {
+    /// The picture has not changed for this long. Default of a device 10s.
+    pub frozen: Option<Duration>,
+    /// How much a point must differ to be a change, in steps of 8-bit luma. Default 2.
+    pub frozen_noise: u8,
+    /// The picture has been black for this long. Default of a device 10s.
+    pub black: Option<Duration>,
+    /// What is darker than this is black, in per cent of white. Default 10.
+    pub black_level: f64,
+    /// The sound has been silent for this long. Default of a device with sound 20s.
+    pub silence: Option<Duration>,
+    /// What is softer than this is silence: RMS, that of a sine at full scale being 0. Default -60.
+    pub silence_dbfs: f64,
+}
+
+impl Default for Watch {
+    /// Nothing is watched for, with the thresholds' defaults.
+    fn default() -> Self {
+        Self { frozen: None, frozen_noise: 2, black: None, black_level: 10.0, silence: None, silence_dbfs: -60.0 }
+    }
+}
+
+impl Watch {
+    /// For a source of this kind.
+    pub fn of(kind: &InputKind) -> Self {
+        let InputKind::V4l2 { audio, .. } = kind else { return Self::default() };
+        let (picture, sound) = (Duration::from_secs(10), Duration::from_secs(20));
+        Self { frozen: Some(picture), black: Some(picture), silence: audio.as_ref().map(|_| sound), ..Self::default() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

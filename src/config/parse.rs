@@ -11,7 +11,7 @@ use super::fault::{self, Fault, Findings};
 use super::legs;
 use super::reader::Section;
 use super::values::*;
-use super::{Archive, Config, Device, Input, InputKind, Program, VERSION};
+use super::{Archive, Config, Device, Input, InputKind, Program, VERSION, Watch};
 use crate::control::MAX_FADE;
 use crate::units::{BitRate, ByteSize, FrameRate};
 
@@ -194,8 +194,23 @@ fn input(mut section: Section, number: usize, names: &mut Names, around: &Around
         _ => v4l2(&mut section, around),
     };
     let hold = section.value("hold", Duration::from_millis(300), duration(Duration::ZERO..=Duration::from_secs(600)));
+    let watch = watch(section.section("watch", "[input.watch]"), Watch::of(&kind));
     section.finish(later::INPUT);
-    Input { name, kind, hold }
+    Input { name, kind, hold, watch }
+}
+
+fn watch(mut section: Section, default: Watch) -> Watch {
+    let time = || duration_or_off(Duration::from_secs(1)..=Duration::from_secs(3600));
+    let watch = Watch {
+        frozen: section.value("frozen", default.frozen, time()),
+        frozen_noise: section.value("frozen_noise", i64::from(default.frozen_noise), integer(0..=50)) as u8,
+        black: section.value("black", default.black, time()),
+        black_level: section.value("black_level", default.black_level, number(0.0..=50.0, "per cent")),
+        silence: section.value("silence", default.silence, time()),
+        silence_dbfs: section.value("silence_dbfs", default.silence_dbfs, number(-90.0..=-10.0, "dBFS")),
+    };
+    section.finish(&[]);
+    watch
 }
 
 fn v4l2(section: &mut Section, around: &Around) -> InputKind {
@@ -328,7 +343,10 @@ mod tests {
         };
         assert_eq!(config.program, want);
         assert_eq!(config.device.name, "onair");
-        assert_eq!(config.inputs, [Input { name: "input-1".into(), kind: Test, hold: Duration::from_millis(300) }]);
+        assert_eq!(
+            config.inputs,
+            [Input { name: "input-1".into(), kind: Test, hold: Duration::from_millis(300), watch: Watch::default() }]
+        );
         assert_eq!(config.archive.directory, Path::new("/var/lib/onaird/archive"));
         assert_eq!((config.archive.enabled, config.archive.segment), (true, Duration::from_secs(300)));
         assert_eq!((config.archive.keep_free.bytes(), config.archive.max_age), (2 << 30, None));
@@ -640,6 +658,34 @@ stream_key = 12345678
         assert!(parsed.warnings[1].text.contains("ignored: the file says version 2"));
         let faults = parse(&text.replace("720", "721")).err().unwrap();
         assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [1, 4, 5, 7]);
+    }
+
+    #[test]
+    fn devices_are_watched_by_default_and_others_if_told() {
+        let watch = |text: &str| good(&format!("version = 1\n[[input]]\n{text}")).inputs[0].watch.clone();
+        let (ten, twenty) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(20)));
+        let found = |watch: Watch| (watch.frozen, watch.black, watch.silence);
+        assert_eq!(found(watch("")), (ten, ten, None));
+        assert_eq!(found(watch("audio = 'hw:CARD=Capture'\n")), (ten, ten, twenty));
+        assert_eq!(found(watch("kind = 'file'\npaths = ['a.mp4']\n")), (None, None, None));
+        assert_eq!(watch("kind = 'test'\n"), Watch::default());
+        let keys = "[input.watch]\nfrozen = false\nblack = '2s'\nsilence = '1min'\nblack_level = 5\nsilence_dbfs = -50.5\nfrozen_noise = 4\n";
+        let told = watch(&format!("kind = 'test'\n{keys}"));
+        assert_eq!(found(told.clone()), (None, Some(Duration::from_secs(2)), Some(Duration::from_secs(60))));
+        assert_eq!((told.black_level, told.silence_dbfs, told.frozen_noise), (5.0, -50.5, 4));
+        let wrong =
+            "[input.watch]\nfrozen = true\nblack = '100ms'\nsilence = 5\nblack_level = 60\nsilence_dbfs = 0\nfreeze = '1s'\n";
+        assert_faults(
+            &format!("{LEAST}{wrong}"),
+            &[
+                "5: `frozen`: want a duration in quotes such as \"10s\", or false, got true",
+                "6: `black`: want a duration from 1s to",
+                "7: `silence`: want a duration",
+                "8: `black_level`: ",
+                "9: `silence_dbfs`: ",
+                "10: unknown key `freeze` in [input.watch]",
+            ],
+        );
     }
 
     #[test]

@@ -188,6 +188,15 @@ pub(super) fn frame_rate(value: &DeValue) -> Read<FrameRate> {
     }
 }
 
+/// A duration that can be switched off: `false` is none.
+pub(super) fn duration_or_off(range: RangeInclusive<Duration>) -> impl Fn(&DeValue) -> Read<Option<Duration>> {
+    move |value| match value {
+        DeValue::Boolean(false) => Ok(None),
+        DeValue::Boolean(true) => Err("want a duration in quotes such as \"10s\", or false, got true".into()),
+        other => duration(range.clone())(other).map(Some),
+    }
+}
+
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&DeValue) -> Read<Duration> {
     move |value| {
         let DeValue::String(text) = value else { return wrong("a duration in quotes such as \"250ms\" or \"5s\"", value) };

@@ -77,12 +77,14 @@ pub fn start_on(
     let mut channels = Vec::new();
     let mut orders = Vec::new();
     for (index, (name, kind)) in inputs.iter().enumerate() {
+        let report = Report::new(&status, move |status| &mut status.inputs[index]);
         let port = capture::Port {
             name: name.to_string(),
             format: setup.format(),
             feed: Feed::new(config.latency),
             clock: clock.clone(),
-            report: Report::new(&status, move |status| &mut status.inputs[index]),
+            monitor: capture::monitor::Monitor::new(&config::Watch::of(kind), setup.format(), report.clone()),
+            report,
             events: events.clone(),
             cards: cards.clone(),
         };

@@ -16,7 +16,7 @@ use crate::capture::card::Field;
 use crate::capture::native::{Native, Scan};
 use crate::capture::recipe::{self, Conversion, pixels};
 use crate::capture::sink::{self, Counter, Running, Said};
-use crate::media::raw::{Feed, Frame};
+use crate::media::raw::Frame;
 use crate::units::MediaTime;
 
 pub struct Chain {
@@ -29,7 +29,7 @@ pub struct Chain {
 
 enum Way {
     /// Nothing to convert.
-    Copy(Feed),
+    Copy(Port),
     Convert {
         running: Running,
         source: gst_app::AppSrc,
@@ -50,7 +50,7 @@ impl Chain {
         let delivered = Counter::default();
         let there_is = |element: &str| gst::ElementFactory::find(element).is_some();
         let way = match recipe::conversion_with(native, &port.format, there_is) {
-            Conversion::AsIs => Way::Copy(port.feed.clone()),
+            Conversion::AsIs => Way::Copy(port.clone()),
             Conversion::Pipeline(text) => Self::converting(&text, native, port, &delivered)?,
         };
         Ok(Self { way, delivered, least: least(native) })
@@ -60,7 +60,7 @@ impl Chain {
         let running = Running::parse(text)?;
         let source: gst_app::AppSrc = running.element("source").ok_or("a conversion without a source")?;
         let pictures = running.element("pictures").ok_or("a conversion without a sink")?;
-        sink::pictures(&pictures, port.feed.clone(), port.clock.clone(), delivered.clone());
+        sink::pictures(&pictures, port.clone(), delivered.clone());
         running.start_at(&port.clock, MediaTime::ZERO);
         let said = sink::listen(&running.0);
         running.0.set_state(gst::State::Playing).map_err(|_| "the conversion does not start".to_string())?;
@@ -70,10 +70,10 @@ impl Chain {
     /// Takes a picture that was captured at `time`. Never waits: if the conversion is behind, an older picture is left out.
     pub fn push(&self, mut buffer: gst::Buffer, field: Option<Field>, time: MediaTime) {
         match &self.way {
-            Way::Copy(feed) => {
+            Way::Copy(port) => {
                 if let Ok(copy) = buffer.copy_deep() {
                     self.delivered.add();
-                    feed.push_frame(Frame { time, buffer: copy });
+                    port.picture(Frame { time, buffer: copy });
                 }
             }
             Way::Convert { source, shape, .. } => {
