@@ -162,6 +162,8 @@ fn rules_are_pure() {
         "capture::native",
         "capture::video::lock",
         "capture::video::format",
+        "capture::find",
+        "capture::find::claims",
         "capture::recipe",
         "capture::recipe::choice",
         "capture::recipe::pixels",

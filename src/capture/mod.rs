@@ -16,6 +16,7 @@ pub mod clip;
 pub mod devices;
 pub mod file;
 pub mod monitor;
+pub mod find;
 pub mod native;
 pub mod recipe;
 pub mod signal;
