@@ -14,6 +14,8 @@
 pub mod card;
 pub mod clip;
 pub mod devices;
+pub mod edid;
+pub mod edid_io;
 pub mod file;
 pub mod monitor;
 pub mod find;
