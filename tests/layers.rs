@@ -162,6 +162,7 @@ fn rules_are_pure() {
         "capture::native",
         "capture::video::lock",
         "capture::video::format",
+        "capture::analogue",
         "capture::edid",
         "capture::find",
         "capture::find::claims",

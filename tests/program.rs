@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onaird::config::InputKind;
+use onaird::config::{Connector, Edid, InputKind};
 use onaird::control;
 use onaird::media::packet::{Packet, Track};
 use onaird::media::raw::{Pixels, RawFormat};
@@ -50,7 +50,8 @@ async fn packets_are_regular_and_keyframes_lie_on_their_grid() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_signal_the_slate_is_on_and_a_switch_brings_the_picture() {
-    let nothing = InputKind::V4l2 { device: "/dev/onair/never".into(), audio: None };
+    let nothing =
+        InputKind::V4l2 { device: "/dev/onair/never".into(), connector: Connector::Auto, edid: Edid::Auto, audio: None };
     let station = start(&[("one", nothing), ("two", InputKind::Test)]);
     station.until("the slate", |status| status.program.shows == Shows::Slate && status.program.frames > 10).await;
     assert!(station.order(switch("nine")).await.unwrap_err().contains("one, two"));

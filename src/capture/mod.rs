@@ -11,6 +11,8 @@
 //! that a switch finds them ready; files wait at their first picture until the conductor rolls them. This room does not
 //! know which input is on air.
 
+pub mod analogue;
+pub mod analogue_io;
 pub mod card;
 pub mod clip;
 pub mod devices;
@@ -110,7 +112,7 @@ pub async fn run(
     });
     match kind {
         config::InputKind::Test => test::run(port, stop).await,
-        config::InputKind::V4l2 { device, audio } => v4l2::run(device, audio, port, stop).await,
+        config::InputKind::V4l2 { device, audio, .. } => v4l2::run(device, audio, port, stop).await,
         config::InputKind::File { paths, looped } => {
             let playlist = file::Playlist::new(paths, looped);
             on_own_thread(move || file::run(playlist, port, orders, stop)).await

@@ -33,6 +33,11 @@ pub fn look(device: &Path) -> Look {
     }
 }
 
+/// What the current connector of an open device says by its DV timings alone.
+pub fn of(fd: RawFd) -> Signal {
+    timings(fd).map_or_else(verdict, |_| Signal::Locked)
+}
+
 /// The errno of VIDIOC_QUERY_DV_TIMINGS as the V4L2 documentation defines it.
 fn verdict(errno: Errno) -> Signal {
     match errno {

@@ -120,8 +120,13 @@ impl Watch {
 #[derive(Clone, Debug, PartialEq)]
 pub enum InputKind {
     V4l2 {
-        /// `/dev/onair/capture-0`, `/dev/v4l/by-id/…`; not `/dev/videoN`, whose number may change.
+        /// `/dev/onair/capture-0`, `/dev/v4l/by-id/…`; not `/dev/videoN`, whose number may change. Or "auto", "serial:NUMBER",
+        /// "bus:PLACE", which are no paths.
         device: PathBuf,
+        /// Default auto.
+        connector: Connector,
+        /// Default auto.
+        edid: Edid,
         /// ALSA device name ("hw:CARD=Capture"), or `None` for "none" (silence). Default none.
         audio: Option<String>,
     },
@@ -133,6 +138,45 @@ pub enum InputKind {
     },
     /// A moving picture with a running clock, a frame count, and a beep with a flash every second.
     Test,
+}
+
+/// Which of a card's connectors is used, if it has several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Connector {
+    /// The first one with a signal at the start, else the one that the card has in use.
+    #[default]
+    Auto,
+    /// As the card counts them.
+    Number(u32),
+    /// As the card calls it: "HDMI 0".
+    Name(String),
+}
+
+impl std::fmt::Display for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => write!(f, "\"{name}\""),
+        }
+    }
+}
+
+/// What an HDMI receiver tells its source about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Edid {
+    /// The built-in one: up to 1080p60, preferring the program's own size and rate, stereo PCM.
+    #[default]
+    Auto,
+    /// Whatever the card has.
+    Keep,
+    /// A user's own, in binary.
+    File(PathBuf),
+}
+
+/// Whether the `device` of an input names a file; else it is "auto", "serial:NUMBER" or "bus:PLACE".
+pub fn is_path(device: &str) -> bool {
+    device != "auto" && !device.starts_with("serial:") && !device.starts_with("bus:")
 }
 
 impl InputKind {

@@ -11,21 +11,22 @@ use super::fault::{self, Fault, Findings};
 use super::legs;
 use super::reader::Section;
 use super::values::*;
-use super::{Archive, Config, Device, Input, InputKind, Program, VERSION, Watch};
+use super::{Archive, Config, Connector, Device, Edid, Input, InputKind, Program, VERSION, Watch, is_path};
 use crate::control::MAX_FADE;
 use crate::units::{BitRate, ByteSize, FrameRate};
 
 /// Sections and keys of the format that this version does not implement yet, by the section they belong to.
 mod later {
     pub const TOP: &[&str] = &["panel", "console", "update", "metrics", "profile"];
-    pub const INPUT: &[&str] = &["edid", "pattern", "delay"];
+    pub const INPUT: &[&str] = &["pattern", "delay"];
     pub const ARCHIVE: &[&str] = &["upload"];
 }
 
 const THIRTY: FrameRate = FrameRate::new(30, 1).expect("30 lies within 1 and 240");
 
 /// The kinds of input, each with the keys that it alone has.
-const KINDS: [(&str, &[&str]); 3] = [("v4l2", &["device", "audio"]), ("file", &["paths", "loop"]), ("test", &[])];
+const KINDS: [(&str, &[&str]); 3] =
+    [("v4l2", &["device", "connector", "edid", "audio"]), ("file", &["paths", "loop"]), ("test", &[])];
 
 /// What a configuration refers to outside its own text.
 pub trait Files {
@@ -215,8 +216,27 @@ fn watch(mut section: Section, default: Watch) -> Watch {
 
 fn v4l2(section: &mut Section, around: &Around) -> InputKind {
     InputKind::V4l2 {
-        device: around.path(section.value("device", "/dev/onair/capture-0".into(), text)),
+        device: device_name(section, around),
+        connector: section.value("connector", Connector::Auto, connector),
+        edid: edid(section, around),
         audio: section.optional("audio", text).filter(|audio| audio != "none"),
+    }
+}
+
+fn device_name(section: &mut Section, around: &Around) -> PathBuf {
+    let device = section.value("device", "/dev/onair/capture-0".into(), text);
+    if is_path(&device) { around.path(device) } else { device.into() }
+}
+
+fn edid(section: &mut Section, around: &Around) -> Edid {
+    match section.value("edid", "auto".into(), text).as_str() {
+        "auto" => Edid::Auto,
+        "keep" => Edid::Keep,
+        path => {
+            let path = around.path(path.into());
+            around.expect(section.findings(), section.line_of("edid"), "edid", &path);
+            Edid::File(path)
+        }
     }
 }
 
@@ -373,7 +393,7 @@ mod tests {
         assert_eq!(config.program.slate.as_deref(), Some(Path::new("/etc/onaird/slate.png")));
         let kinds = config.inputs.iter().map(|input| (input.name.as_str(), input.kind.clone())).collect::<Vec<_>>();
         let paths = ["/etc/onaird/promo-1.mp4", "/etc/onaird/promo-2.mp4"].map(PathBuf::from).to_vec();
-        let camera = V4l2 { device: "/dev/onair/capture-0".into(), audio: None };
+        let camera = V4l2 { device: "/dev/onair/capture-0".into(), connector: Connector::Auto, edid: Edid::Auto, audio: None };
         assert_eq!(kinds, [("camera", camera), ("promo", File { paths, looped: true }), ("bars", Test)]);
         assert_eq!(config.archive.max_age, Some(Duration::from_secs(30 * 86_400)));
         let origins = config.legs.iter().flat_map(|leg| &leg.origins).map(|origin| (origin.url.to_string(), origin.key.expose()));
@@ -437,6 +457,48 @@ mod tests {
         assert_eq!(program.min_video_bitrate, BitRate::from_bps(300_000));
         assert_eq!(program.keyframe_interval, Duration::from_millis(500));
         assert!(matches!(&inputs[0].kind, V4l2 { audio: Some(audio), .. } if audio == "hw:CARD=Capture"));
+    }
+
+    #[test]
+    fn devices_connectors_and_edids_in_their_forms() {
+        let read = |keys: &str| match &good(&format!("version = 1\n[[input]]\n{keys}")).inputs[0].kind {
+            V4l2 { device, connector, edid, .. } => (device.clone(), connector.clone(), edid.clone()),
+            _ => unreachable!(),
+        };
+        let devices = [
+            ("auto", "auto"),
+            ("serial:A1", "serial:A1"),
+            ("bus:usb-0000:00:14.0-2", "bus:usb-0000:00:14.0-2"),
+            ("/dev/video0", "/dev/video0"),
+            ("./auto", "/etc/onaird/./auto"),
+        ];
+        for (text, want) in devices {
+            assert_eq!(read(&format!("device = '{text}'")).0, Path::new(want));
+        }
+        let connectors = [
+            ("'auto'", Connector::Auto),
+            ("0", Connector::Number(0)),
+            ("'2'", Connector::Number(2)),
+            ("'HDMI 0'", Connector::Name("HDMI 0".into())),
+        ];
+        for (text, want) in connectors {
+            assert_eq!(read(&format!("connector = {text}")).1, want);
+        }
+        let file = Edid::File("/etc/onaird/tv.bin".into());
+        for (text, want) in [("auto", Edid::Auto), ("keep", Edid::Keep), ("tv.bin", file)] {
+            assert_eq!(read(&format!("edid = '{text}'")).2, want);
+        }
+        let table: &[(&str, &[&str])] = &[
+            ("connector = -1", &["3: `connector`: want \"auto\", a number from 0 to 63, or a name such as \"HDMI 0\", got -1"]),
+            ("connector = true", &["3: `connector`: want \"auto\", a number from 0 to 63, or a name…got a boolean"]),
+            ("edid = ''", &["3: `edid`: want a text, got an empty one"]),
+            ("kind = 'test'\nedid = 'keep'", &["4: `edid`: an input of kind \"test\" has no such key"]),
+        ];
+        for (keys, want) in table {
+            assert_faults(&format!("version = 1\n[[input]]\n{keys}"), want);
+        }
+        let absent = parse_with("version = 1\n[[input]]\nedid = 'tv.bin'", Path::new("/x"), &Told(None)).ok().unwrap();
+        assert!(absent.warnings[0].to_string().starts_with("3: `edid`: /x/tv.bin cannot be read"), "{:?}", absent.warnings);
     }
 
     #[test]
@@ -548,7 +610,9 @@ stream_key = 12345678
             ),
             (
                 "version = 1\n[[input]]\ncolour = 1",
-                &["3: unknown key `colour` in [[input]]; known keys: name, kind, paths, loop, device, audio, hold"],
+                &[
+                    "3: unknown key `colour` in [[input]]; known keys: name, kind, paths, loop, device, connector, edid, audio, hold",
+                ],
             ),
             ("version = 1\n[[input]]\nkind = 'file'\npaths = []", &["4: `paths`: want a list of texts, got an empty one"]),
             ("version = 1\n[[input]]\nhold = '''\nx\ny'''", &["3: `hold`: want a duration…got \"x y\""]),

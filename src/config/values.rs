@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::Connector;
 use crate::units::{BitRate, FrameRate, parse_duration};
 
 /// What reading one value gives.
@@ -133,6 +134,20 @@ pub(super) fn integer(range: RangeInclusive<i64>) -> impl Fn(&DeValue) -> Read<i
         let DeValue::Integer(digits) = value else { return wrong(wanted, value) };
         let integer = i64::from_str_radix(digits.as_str(), digits.radix()).ok().filter(|integer| range.contains(integer));
         integer.ok_or_else(|| format!("want {wanted}, got {digits}"))
+    }
+}
+
+/// A card's connector: "auto", its number or its name.
+pub(super) fn connector(value: &DeValue) -> Read<Connector> {
+    let wanted = "\"auto\", a number from 0 to 63, or a name such as \"HDMI 0\"";
+    let number = |digits: &str| digits.parse().ok().filter(|number| *number < 64).map(Connector::Number);
+    match value {
+        DeValue::Integer(digits) => number(&digits.to_string()).ok_or_else(|| format!("want {wanted}, got {digits}")),
+        DeValue::String(_) => {
+            let text = text(value)?;
+            Ok(number(&text).unwrap_or(if text == "auto" { Connector::Auto } else { Connector::Name(text) }))
+        }
+        other => wrong(wanted, other),
     }
 }
 
