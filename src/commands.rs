@@ -102,12 +102,8 @@ pub fn ctl(socket: &Path, line: &str) -> ExitCode {
 
 pub fn devices() -> ExitCode {
     report(init_gstreamer().map(|()| {
-        println!("Capture devices:");
-        let devices = capture::devices::list();
-        devices.iter().for_each(|line| println!("  {line}"));
-        if devices.is_empty() {
-            println!("  none; plug one in, and see `dmesg` if it does not appear");
-        }
+        section("Capture devices:", &capture::devices::list(), "none; plug one in, and see `dmesg` if it does not appear");
+        section("Sound cards:", &capture::devices::sound(), "none that can record; `arecord -L` lists what else there may be");
         println!("Encoders:");
         // A fresh look at everything: what is remembered may be what the person came to check.
         let mut trials = Trials::new(None);
@@ -121,6 +117,14 @@ pub fn devices() -> ExitCode {
             println!("  {:<14} {verdict}", recipe.element);
         }
     }))
+}
+
+fn section(title: &str, lines: &[String], none: &str) {
+    println!("{title}");
+    lines.iter().for_each(|line| println!("  {line}"));
+    if lines.is_empty() {
+        println!("  {none}");
+    }
 }
 
 pub fn demo(options: demo::Options) -> ExitCode {
