@@ -18,8 +18,10 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use onaird::capture::card::{Cards, Wake, Wanted};
+use onaird::capture::card::{Cards, Seat, Wake, Wanted};
 use onaird::capture::video::driver::Driver;
+use onaird::clock::MediaClock;
+use onaird::config::Connector;
 
 const DEVICE: &str = "/dev/video0";
 
@@ -100,7 +102,9 @@ fn cpu(command: &mut Command) -> Duration {
 /// Takes so many pictures as an input's thread does.
 fn capture(pictures: u32, copied: bool) -> ExitCode {
     gst::init().expect("GStreamer");
-    let mut card = Driver.open(Path::new(DEVICE)).expect("the card");
+    let driver = Driver::new([("camera", Path::new(DEVICE))], MediaClock::start());
+    let seat = Seat { input: "camera".into(), device: DEVICE.into(), connector: Connector::Auto, edid: None };
+    let mut card = driver.open(&seat).expect("the card");
     card.start(&Wanted { width: 640, height: 480, fps: 60.0 }).expect("a stream");
     let mut taken = 0;
     while taken < pictures {

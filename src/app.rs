@@ -16,9 +16,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::capture::card::Cards;
+use crate::capture::video::driver::Driver;
 use crate::clock::{self, MediaClock};
 use crate::conductor::Room;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::console::socket::{Door, Orders};
 use crate::control::{Commands, PENDING, Rates, Request};
 use crate::media::hub::Hub;
@@ -141,6 +143,8 @@ impl House {
     fn open_capture(&mut self, setup: &program::Setup) -> (Vec<Channel>, HashMap<Room, Commands>) {
         let (mut channels, mut ports) = (Vec::new(), Vec::new());
         let mut orders = HashMap::new();
+        let devices = self.config.inputs.iter().filter_map(config::Input::device);
+        let cards: Arc<dyn Cards> = Arc::new(Driver::new(devices, self.clock.clone()));
         for (index, input) in self.config.inputs.clone().into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel::<Request>(PENDING);
             let report = Report::new(&self.status, move |status| &mut status.inputs[index]);
@@ -152,7 +156,7 @@ impl House {
                 monitor: capture::monitor::Monitor::new(&input.watch, setup.format(), report.clone()),
                 report,
                 events: self.events.clone(),
-                cards: Arc::new(capture::video::driver::Driver),
+                cards: cards.clone(),
             };
             ports.push(port.clone());
             channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });

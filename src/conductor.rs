@@ -127,7 +127,8 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
     }
     let shown = status.inputs.iter().find(|input| input.name == status.program.input);
     if let Some(input) = shown.filter(|_| status.program.shows == Shows::Slate && status.device.uptime_s >= GRACE_S) {
-        let cause = input.last_error.clone().unwrap_or_else(|| input.signal.to_string());
+        let known = input.last_error.clone().or_else(|| input.remark.clone());
+        let cause = known.unwrap_or_else(|| input.signal.to_string());
         let remedy = if input.kind == "file" { "Replace the file or choose another input" } else { remedy_for(input.signal) };
         raise(format!("input.{}", input.name), format!("Input {} gives no picture: {cause}", input.name), remedy);
     }

@@ -83,6 +83,9 @@ pub struct Input {
     /// Delivers pictures now; a file that is cued to its first picture does not.
     pub rolling: bool,
     pub last_error: Option<String>,
+    /// What else its card says of the signal: no colour, copy protection.
+    #[serde(default)]
+    pub remark: Option<String>,
     /// A small JPEG of its picture, at most a second old; none while there is no picture, or without `program.thumbnails`.
     #[serde(default)]
     pub thumbnail: Option<String>,

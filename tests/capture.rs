@@ -6,7 +6,7 @@ mod station;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onaird::config::InputKind;
+use onaird::config::{Connector, Edid, InputKind};
 use onaird::media::packet::{Packet, Track};
 use onaird::program;
 use onaird::status::{Input, Shows, Signal, Status};
@@ -21,7 +21,8 @@ async fn live(slot: &Slot) -> Station {
 }
 
 fn start(slot: &Slot) -> Station {
-    let camera = InputKind::V4l2 { device: "/dev/onair/pretended".into(), audio: None };
+    let camera =
+        InputKind::V4l2 { device: "/dev/onair/pretended".into(), connector: Connector::Auto, edid: Edid::Keep, audio: None };
     let setup = |config: &_| program::Setup::new(config, "test box", None).unwrap();
     station::start_on(Arc::new(slot.clone()), &[("camera", camera)], setup)
 }

@@ -13,7 +13,8 @@ use nix::poll::{PollTimeout, poll};
 use v4l::v4l_sys::{V4L2_CID_DV_RX_POWER_PRESENT, V4L2_IN_CAP_DV_TIMINGS, V4L2_IN_CAP_STD, v4l2_control, v4l2_input};
 
 use crate::capture::analogue::{Answers, Entrance, Found, look, named, set_for, trial_order};
-use crate::capture::signal;
+use crate::capture::video::calls::timings_of;
+use crate::capture::video::format::verdict;
 use crate::config::Connector;
 use crate::status::Signal;
 
@@ -120,7 +121,7 @@ fn settles(fd: RawFd) -> bool {
 fn has_signal(fd: RawFd) -> bool {
     match look_analogue(fd) {
         Some(found) => found.signal == Signal::Locked,
-        None => signal::of(fd) == Signal::Locked,
+        None => timings_of(fd).map_or_else(verdict, |_| Signal::Locked) == Signal::Locked,
     }
 }
 

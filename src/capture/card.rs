@@ -3,19 +3,35 @@
 //! The V4L2 shell is one [`Card`], a test's pretended card another; the room cannot tell them apart. All calls are made on
 //! the input's own thread and may block for as long as a driver takes. Nothing here decides anything.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gstreamer as gst;
 use thiserror::Error;
 
+use crate::capture::analogue::Remark;
 use crate::capture::native::{Native, Timings};
+use crate::config::Connector;
 use crate::status::Signal;
 
 /// Where cards come from.
 pub trait Cards: Send + Sync {
-    /// Opens a device by its stable name; "auto" is the first one that really captures.
-    fn open(&self, device: &Path) -> Result<Box<dyn Card>, Fault>;
+    /// Opens an input's device, takes its connector, and tells its source what it may send.
+    fn open(&self, seat: &Seat) -> Result<Box<dyn Card>, Fault>;
+
+    /// Waits until something may have been plugged in since `seen`, at most for `limit`; true if so. `seen` is brought up to date.
+    fn plugged(&self, seen: &mut u64, limit: Duration) -> bool;
+}
+
+/// Where an input sits: at which device, behind which connector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seat {
+    pub input: String,
+    /// As the configuration names it: a path, "auto", "serial:…", "bus:…".
+    pub device: PathBuf,
+    pub connector: Connector,
+    /// What a receiver tells its source; `None`: what it has.
+    pub edid: Option<Vec<u8>>,
 }
 
 /// One open device. Dropped, it is closed: no descriptor, no buffer of it is left.
@@ -50,6 +66,14 @@ pub struct Look {
     pub signal: Signal,
     /// What the signal is, where the device can tell before it streams: receivers can, cameras cannot.
     pub timings: Option<Timings>,
+    /// What else a person should know of it.
+    pub remark: Option<Remark>,
+}
+
+impl Look {
+    pub const fn new(signal: Signal, timings: Option<Timings>) -> Self {
+        Self { signal, timings, remark: None }
+    }
 }
 
 /// What [`Card::wait`] woke for.

@@ -14,9 +14,11 @@ use v4l::framesize::{FrameSize, FrameSizeEnum};
 use v4l::video::Capture;
 
 use crate::capture::analogue::{Entrance, Found, with_power};
+use crate::capture::analogue_io;
 use crate::capture::find::scan::scan;
 use crate::capture::find::{Node, in_order, stable_name};
-use crate::capture::{analogue_io, signal};
+use crate::capture::video::{calls, format};
+use crate::status::Signal;
 
 /// Capture devices, a few lines each, best first: the first one is what "auto" takes.
 pub fn list() -> Vec<String> {
@@ -56,7 +58,7 @@ fn open(node: &Node) -> std::io::Result<File> {
 }
 
 fn look(node: &Node, fd: RawFd) -> Vec<String> {
-    let mut lines = vec![cable(node, fd)];
+    let mut lines = vec![cable(fd)];
     let entrances = analogue_io::entrances(fd);
     if entrances.len() > 1 {
         lines.push(connectors(&entrances, analogue_io::current(fd)));
@@ -65,7 +67,7 @@ fn look(node: &Node, fd: RawFd) -> Vec<String> {
     lines
 }
 
-fn cable(node: &Node, fd: RawFd) -> String {
+fn cable(fd: RawFd) -> String {
     match analogue_io::look_analogue(fd) {
         Some(Found { signal, standard, remark }) => {
             let mode = standard.map(|standard| format!(", {}", standard.timings())).unwrap_or_default();
@@ -73,9 +75,10 @@ fn cable(node: &Node, fd: RawFd) -> String {
             format!("signal: {signal}{mode}{remark}")
         }
         None => {
-            let look = signal::look(&node.path);
-            let signal = with_power(look.signal, analogue_io::power_present(fd));
-            format!("signal: {signal}{}", look.mode.map(|mode| format!(", {mode}")).unwrap_or_default())
+            let timings = calls::timings_of(fd).map(|timings| format::timings(&calls::bt(&timings)));
+            let signal = timings.map_or_else(format::verdict, |_| Signal::Locked);
+            let mode = timings.map(|timings| format!(", {timings}")).unwrap_or_default();
+            format!("signal: {}{mode}", with_power(signal, analogue_io::power_present(fd)))
         }
     }
 }

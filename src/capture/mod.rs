@@ -19,11 +19,10 @@ pub mod devices;
 pub mod edid;
 pub mod edid_io;
 pub mod file;
-pub mod monitor;
 pub mod find;
+pub mod monitor;
 pub mod native;
 pub mod recipe;
-pub mod signal;
 pub mod sink;
 pub mod test;
 pub mod testcard;
@@ -112,7 +111,10 @@ pub async fn run(
     });
     match kind {
         config::InputKind::Test => test::run(port, stop).await,
-        config::InputKind::V4l2 { device, audio, .. } => v4l2::run(device, audio, port, stop).await,
+        config::InputKind::V4l2 { device, connector, edid, audio } => {
+            let seat = v4l2::seat(&port, device, connector, edid);
+            v4l2::run(seat, audio, port, stop).await
+        }
         config::InputKind::File { paths, looped } => {
             let playlist = file::Playlist::new(paths, looped);
             on_own_thread(move || file::run(playlist, port, orders, stop)).await

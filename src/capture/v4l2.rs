@@ -2,7 +2,7 @@
 //!
 //! They know nothing of each other, so that a missing sound card cannot take the picture away.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -10,15 +10,37 @@ use gstreamer::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::capture::card::Seat;
 use crate::capture::sink::{self, Counter, Running, Said};
-use crate::capture::{Error, Port, RETRY_FIRST, RETRY_LONGEST, recipe, video};
+use crate::capture::{Error, Port, RETRY_FIRST, RETRY_LONGEST, edid, recipe, video};
+use crate::config::{Connector, Edid};
 use crate::units::MediaTime;
 
 /// A pipeline that lasted for so long was a good one: the next pause is short again.
 const GOOD_LIFE: Duration = Duration::from_secs(15);
 
-pub async fn run(device: PathBuf, audio: Option<String>, port: Port, stop: CancellationToken) -> Result<(), Error> {
-    let pictures = video::run(device, port.cards.clone(), port.clone(), stop.clone());
+/// Where an input sits, from its configuration. An EDID that cannot be used is said, and the built-in one is taken.
+pub fn seat(port: &Port, device: PathBuf, connector: Connector, edid: Edid) -> Seat {
+    let format = &port.format;
+    let built_in = || edid::built_in(format.width, format.height, format.framerate.fps());
+    let edid = match edid {
+        Edid::Auto => Some(built_in()),
+        Edid::Keep => None,
+        Edid::File(path) => Some(users_edid(&path).unwrap_or_else(|fault| {
+            port.events.add(format!("input {}: {} cannot be used: {fault}; the built-in EDID is", port.name, path.display()));
+            built_in()
+        })),
+    };
+    Seat { input: port.name.clone(), device, connector, edid }
+}
+
+fn users_edid(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    edid::read(&bytes).map(<[u8]>::to_vec).map_err(|fault| fault.to_string())
+}
+
+pub async fn run(seat: Seat, audio: Option<String>, port: Port, stop: CancellationToken) -> Result<(), Error> {
+    let pictures = video::run(seat, port.cards.clone(), port.clone(), stop.clone());
     tokio::select! {
         ended = pictures => ended,
         () = keep_sound(audio.as_deref(), &port) => Ok(()),

@@ -179,6 +179,16 @@ pub fn is_path(device: &str) -> bool {
     device != "auto" && !device.starts_with("serial:") && !device.starts_with("bus:")
 }
 
+impl Input {
+    /// Its name and its device, if it has one.
+    pub fn device(&self) -> Option<(&str, &std::path::Path)> {
+        match &self.kind {
+            InputKind::V4l2 { device, .. } => Some((&self.name, device)),
+            InputKind::File { .. } | InputKind::Test => None,
+        }
+    }
+}
+
 impl InputKind {
     /// The word of the configuration for it.
     pub fn word(&self) -> &'static str {

@@ -3,13 +3,12 @@
 #![allow(dead_code, reason = "each test uses its own part of the card")]
 #![allow(clippy::disallowed_methods, reason = "the pretended driver keeps real time")]
 
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
-use onaird::capture::card::{Card, Cards, Fault, Look, Picture, Wake, Wanted};
+use onaird::capture::card::{Card, Cards, Fault, Look, Picture, Seat, Wake, Wanted};
 use onaird::capture::native::{Matrix, Native, Range, Rate, Scan, Timings};
 use onaird::status::Signal;
 
@@ -98,14 +97,21 @@ impl Slot {
 }
 
 impl Cards for Slot {
-    fn open(&self, device: &Path) -> Result<Box<dyn Card>, Fault> {
+    fn open(&self, seat: &Seat) -> Result<Box<dyn Card>, Fault> {
         let mut cable = self.cable();
         if !cable.plugged {
-            return Err(Fault::Absent(device.display().to_string()));
+            return Err(Fault::Absent(seat.device.display().to_string()));
         }
         cable.open += 1;
         let (slot, seen) = (self.clone(), cable.changes);
         Ok(Box::new(Pretended { slot, seen, stream: None }))
+    }
+
+    fn plugged(&self, seen: &mut u64, limit: Duration) -> bool {
+        let before = *seen;
+        let waited = self.cable.1.wait_timeout_while(self.cable(), limit, |cable| cable.changes == before);
+        *seen = waited.unwrap().0.changes;
+        *seen != before
     }
 }
 
@@ -139,7 +145,7 @@ impl Card for Pretended {
             return Err(Fault::Gone);
         }
         let timings = cable.timings.filter(|_| cable.signal == Signal::Locked);
-        Ok(Look { signal: cable.signal, timings })
+        Ok(Look::new(cable.signal, timings))
     }
 
     fn start(&mut self, _: &Wanted) -> Result<Native, Fault> {

@@ -59,7 +59,12 @@ pub fn start(inputs: &[(&str, InputKind)]) -> Station {
 
 /// Starts a program that is set up otherwise.
 pub fn start_with(inputs: &[(&str, InputKind)], setup: impl FnOnce(&config::Program) -> program::Setup) -> Station {
-    start_on(Arc::new(Driver), inputs, setup)
+    gstreamer::init().unwrap();
+    let devices = inputs.iter().filter_map(|(name, kind)| match kind {
+        InputKind::V4l2 { device, .. } => Some((*name, device.as_path())),
+        _ => None,
+    });
+    start_on(Arc::new(Driver::new(devices, MediaClock::start())), inputs, setup)
 }
 
 /// Starts a program whose capture devices come from elsewhere.

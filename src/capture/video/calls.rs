@@ -116,9 +116,7 @@ impl Node {
 
     /// VIDIOC_QUERY_DV_TIMINGS: what is on the cable, or why it cannot be told.
     pub fn timings(&self) -> Result<sys::v4l2_dv_timings, Errno> {
-        let mut timings = zeroed();
-        // SAFETY: see the head of this file.
-        unsafe { request::query_dv_timings(self.fd(), &mut timings) }.map(|_| timings)
+        timings_of(self.fd())
     }
 
     pub fn set_timings(&self, mut timings: sys::v4l2_dv_timings) -> Result<(), Errno> {
@@ -313,6 +311,13 @@ impl Node {
             }
         }
     }
+}
+
+/// VIDIOC_QUERY_DV_TIMINGS of an open device: what is on the cable, or why it cannot be told.
+pub fn timings_of(fd: RawFd) -> Result<sys::v4l2_dv_timings, Errno> {
+    let mut timings = zeroed();
+    // SAFETY: see the head of this file.
+    unsafe { request::query_dv_timings(fd, &mut timings) }.map(|_| timings)
 }
 
 /// The numbers of a `v4l2_dv_timings`.

@@ -21,9 +21,15 @@ use v4l::video::Capture;
 use super::calls::{self, Filled, Layout, Node};
 use super::format;
 use super::memory::Pool;
-use crate::capture::card::{Card, Cards, Fault, Field, Look, Picture, Wake, Wanted};
+use crate::capture::analogue::{self, Found, Standard};
+use crate::capture::card::{Card, Cards, Fault, Field, Look, Picture, Seat, Wake, Wanted};
+use crate::capture::find::claims::Claims;
+use crate::capture::find::plug::Plug;
+use crate::capture::find::scan::scan;
 use crate::capture::native::{Native, Rate, Timings};
 use crate::capture::recipe::{self, Offer};
+use crate::capture::{analogue_io, edid_io, find};
+use crate::clock::MediaClock;
 use crate::status::Signal;
 
 /// Enough for the driver to fill one, another to wait, and the conversion to hold a few.
@@ -33,14 +39,39 @@ const BUFFERS: u32 = 6;
 const FEWEST: u32 = 2;
 
 /// The cards of this machine.
-pub struct Driver;
+pub struct Driver {
+    claims: Claims,
+    clock: MediaClock,
+    plug: Plug,
+}
+
+impl Driver {
+    /// For these inputs, each with its `device`: all of them are entered before the first one takes a card.
+    pub fn new<'a>(inputs: impl IntoIterator<Item = (&'a str, &'a Path)>, clock: MediaClock) -> Self {
+        let claims = Claims::default();
+        for (input, device) in inputs {
+            claims.enter(input, find::Wanted::parse(device));
+        }
+        Self { claims, clock, plug: Plug::shared() }
+    }
+}
 
 impl Cards for Driver {
-    fn open(&self, device: &Path) -> Result<Box<dyn Card>, Fault> {
-        let node = Node::open(device).map_err(|errno| opening(device, errno))?;
+    fn open(&self, seat: &Seat) -> Result<Box<dyn Card>, Fault> {
+        let path = self.claims.resolve(&seat.input, &scan(), self.clock.now())?;
+        let node = Node::open(&path).map_err(|errno| opening(&path, errno))?;
+        let connector = analogue_io::select(node.fd(), &seat.connector).map_err(Fault::Unusable)?;
+        if let Some(edid) = &seat.edid {
+            let written = edid_io::write_edid(node.fd(), connector.unwrap_or(0), edid);
+            written.map_err(|errno| failed("VIDIOC_S_EDID", errno))?;
+        }
         // Without events, looking every now and then must do.
         let _ = node.subscribe();
-        Ok(Box::new(V4l2 { node, path: device.to_path_buf(), stream: None }))
+        Ok(Box::new(V4l2 { node, path, stream: None }))
+    }
+
+    fn plugged(&self, seen: &mut u64, limit: Duration) -> bool {
+        self.plug.wait(seen, limit)
     }
 }
 
@@ -56,20 +87,33 @@ impl Card for V4l2 {
     }
 
     fn look(&mut self) -> Result<Look, Fault> {
+        if let Some(Found { signal, standard, remark }) = analogue_io::look_analogue(self.node.fd()) {
+            return Ok(Look { signal, timings: standard.map(Standard::timings), remark });
+        }
         match self.node.timings() {
-            Ok(timings) => Ok(Look { signal: Signal::Locked, timings: Some(format::timings(&calls::bt(&timings))) }),
+            Ok(timings) => Ok(Look::new(Signal::Locked, Some(format::timings(&calls::bt(&timings))))),
             Err(Errno::ENODEV | Errno::ENXIO) => Err(Fault::Gone),
-            Err(errno) => Ok(Look { signal: verdict(errno), timings: None }),
+            Err(errno) => {
+                let power = analogue_io::power_present(self.node.fd());
+                Ok(Look::new(analogue::with_power(format::verdict(errno), power), None))
+            }
         }
     }
 
     fn start(&mut self, wanted: &Wanted) -> Result<Native, Fault> {
         self.stop();
-        let timings = self.take_timings()?;
+        let standard = self.take_standard()?;
+        let timings = match standard {
+            Some(standard) => Some(standard.timings()),
+            None => self.take_timings()?,
+        };
         let offers = self.offers(timings);
         let offer = recipe::choose(&offers, wanted).ok_or_else(|| self.unusable(&offers))?;
         let layout = self.set_format(&offer)?;
-        let native = format::native(&layout, timings, self.rate(&offer), None);
+        let mut native = format::native(&layout, timings, self.rate(&offer), None);
+        if let Some(standard) = standard {
+            native.pixel_aspect = standard.pixel_aspect();
+        }
         if let Err(fault) = self.start_stream() {
             self.stop();
             return Err(fault);
@@ -112,11 +156,17 @@ impl Drop for V4l2 {
 }
 
 impl V4l2 {
+    /// Makes an analogue card follow the standard that it receives; `None` if the connector is not analogue.
+    fn take_standard(&self) -> Result<Option<Standard>, Fault> {
+        analogue_io::follow_standard(self.node.fd()).map_err(|errno| self.busy_or("VIDIOC_S_STD", errno))?;
+        Ok(analogue_io::look_analogue(self.node.fd()).and_then(|found| found.standard))
+    }
+
     /// Makes what is on the cable what the driver works with; `None` if it is no receiver.
     fn take_timings(&self) -> Result<Option<Timings>, Fault> {
         let timings = match self.node.timings() {
             Ok(timings) => timings,
-            Err(errno) if verdict(errno) == Signal::Locked => return Ok(None),
+            Err(errno) if format::verdict(errno) == Signal::Locked => return Ok(None),
             Err(errno) => return Err(failed("VIDIOC_QUERY_DV_TIMINGS", errno)),
         };
         let seen = format::timings(&calls::bt(&timings));
@@ -229,18 +279,6 @@ impl V4l2 {
     }
 }
 
-/// The errno of VIDIOC_QUERY_DV_TIMINGS as the V4L2 documentation defines it.
-fn verdict(errno: Errno) -> Signal {
-    match errno {
-        // Not a receiver with DV timings: a camera or an analogue input.
-        Errno::ENOTTY | Errno::ENODATA | Errno::EINVAL => Signal::Locked,
-        Errno::ENOLCK => Signal::NoSync,
-        Errno::ERANGE => Signal::OutOfRange,
-        Errno::ENODEV | Errno::ENXIO => Signal::NoDevice,
-        _ => Signal::NoSignal,
-    }
-}
-
 fn opening(device: &Path, errno: Errno) -> Fault {
     let name = device.display().to_string();
     match errno {
@@ -301,20 +339,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_errno_is_a_state_of_the_cable() {
-        let expected = [
-            (Errno::ENOLINK, Signal::NoSignal),
-            (Errno::ENOLCK, Signal::NoSync),
-            (Errno::ERANGE, Signal::OutOfRange),
-            (Errno::ENODEV, Signal::NoDevice),
-            (Errno::ENOTTY, Signal::Locked),
-        ];
-        assert!(expected.iter().all(|(errno, signal)| verdict(*errno) == *signal));
-    }
-
-    #[test]
     fn a_device_that_is_not_there_is_absent_and_its_sentence_says_what_to_do() {
-        let fault = Driver.open(Path::new("/dev/onair/never")).err().expect("there is none");
+        let fault =
+            opening(Path::new("/dev/onair/never"), Node::open(Path::new("/dev/onair/never")).err().expect("there is none"));
         assert_eq!(fault.to_string(), "/dev/onair/never is not there; plug the capture device in, or correct `device`");
     }
 }

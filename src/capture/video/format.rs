@@ -3,10 +3,12 @@
 //! Source: the V4L2 documentation ("Colorspaces", "Field Order", "DV Timings" of the userspace API) and CTA-861 for the shape of
 //! pixels in standard-definition modes.
 
+use nix::errno::Errno;
 use v4l::v4l_sys as sys;
 
 use super::calls::Layout;
 use crate::capture::native::{Matrix, Native, Range, Rate, Scan, Timings};
+use crate::status::Signal;
 
 /// What a receiver has found on its cable; the rate counts frames, not fields.
 pub fn timings(bt: &sys::v4l2_bt_timings) -> Timings {
@@ -14,6 +16,18 @@ pub fn timings(bt: &sys::v4l2_bt_timings) -> Timings {
     let blanking = bt.vfrontporch + bt.vsync + bt.vbackporch + bt.il_vfrontporch + bt.il_vsync + bt.il_vbackporch;
     let total = line * u64::from(bt.height + blanking);
     Timings { width: bt.width, height: bt.height, interlaced: bt.interlaced != 0, rate: rate(bt.pixelclock, total) }
+}
+
+/// The errno of VIDIOC_QUERY_DV_TIMINGS as the V4L2 documentation defines it.
+pub fn verdict(errno: Errno) -> Signal {
+    match errno {
+        // Not a receiver with DV timings: a camera or an analogue input.
+        Errno::ENOTTY | Errno::ENODATA | Errno::EINVAL => Signal::Locked,
+        Errno::ENOLCK => Signal::NoSync,
+        Errno::ERANGE => Signal::OutOfRange,
+        Errno::ENODEV | Errno::ENXIO => Signal::NoDevice,
+        _ => Signal::NoSignal,
+    }
 }
 
 /// In thousandths of a frame, at the rates that are in use; pixel clocks are told too coarsely for more.
@@ -144,6 +158,18 @@ mod tests {
             reserved: [0; 46],
         };
         timings(&plain)
+    }
+
+    #[test]
+    fn each_errno_is_a_state_of_the_cable() {
+        let expected = [
+            (Errno::ENOLINK, Signal::NoSignal),
+            (Errno::ENOLCK, Signal::NoSync),
+            (Errno::ERANGE, Signal::OutOfRange),
+            (Errno::ENODEV, Signal::NoDevice),
+            (Errno::ENOTTY, Signal::Locked),
+        ];
+        assert!(expected.iter().all(|(errno, signal)| verdict(*errno) == *signal));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Lock {
     pub fn new(now: MediaTime) -> Self {
         Self {
             state: State::Lost,
-            look: Look { signal: Signal::NoDevice, timings: None },
+            look: Look::new(Signal::NoDevice, None),
             losses: 0,
             fresh: true,
             in_force: None,
@@ -108,7 +108,7 @@ impl Lock {
 
     /// The stream has ended, or its device is gone.
     pub fn ended(&mut self, signal: Signal, now: MediaTime) {
-        self.look = Look { signal, timings: None };
+        self.look = Look::new(signal, None);
         self.lose(now);
     }
 

@@ -12,14 +12,13 @@
 //! What the cable's state means is the rule of [`lock`]; what a driver is told, [`driver`]'s. This thread alone talks to the
 //! device, so a driver that hangs keeps this input waiting and nobody else.
 
-mod calls;
+pub mod calls;
 mod chain;
 pub mod driver;
-mod format;
+pub mod format;
 pub mod lock;
 mod memory;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -29,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use self::chain::Chain;
 use self::lock::{Lock, Verdict};
 use crate::backoff::Backoff;
-use crate::capture::card::{Card, Cards, Fault, Picture, Wake, Wanted};
+use crate::capture::card::{Card, Cards, Fault, Picture, Seat, Wake, Wanted};
 use crate::capture::native::Native;
 use crate::capture::{Error, Port, RETRY_FIRST, RETRY_LONGEST};
 use crate::status::Signal;
@@ -47,11 +46,11 @@ const PLAUSIBLE: Duration = Duration::from_secs(1);
 /// Silence of a locked signal that is worth a sentence.
 const STALL: Duration = Duration::from_secs(1);
 
-/// Keeps the pictures of `device` coming until `stop`.
-pub async fn run(device: PathBuf, cards: Arc<dyn Cards>, port: Port, stop: CancellationToken) -> Result<(), Error> {
+/// Keeps the pictures of a device coming until `stop`.
+pub async fn run(seat: Seat, cards: Arc<dyn Cards>, port: Port, stop: CancellationToken) -> Result<(), Error> {
     let (ended, end) = tokio::sync::oneshot::channel();
     let body = move || {
-        Capture::new(device, port, stop).run(&*cards);
+        Capture::new(seat, port, stop).run(&*cards);
         let _ = ended.send(());
     };
     thread::Builder::new().name("capture".into()).spawn(body).map_err(Error::Thread)?;
@@ -60,7 +59,7 @@ pub async fn run(device: PathBuf, cards: Arc<dyn Cards>, port: Port, stop: Cance
 }
 
 struct Capture {
-    device: PathBuf,
+    seat: Seat,
     port: Port,
     stop: CancellationToken,
     lock: Lock,
@@ -78,18 +77,21 @@ struct Told {
 }
 
 impl Capture {
-    fn new(device: PathBuf, port: Port, stop: CancellationToken) -> Self {
+    fn new(seat: Seat, port: Port, stop: CancellationToken) -> Self {
         let backoff = const { Backoff::new(RETRY_FIRST, RETRY_LONGEST).expect("base below cap") };
         let (lock, told) = (Lock::new(port.clock.now()), Told::default());
-        Self { device, port, stop, lock, backoff, looked_at: MediaTime::ZERO, told }
+        Self { seat, port, stop, lock, backoff, looked_at: MediaTime::ZERO, told }
     }
 
     fn run(mut self, cards: &dyn Cards) {
         while !self.stop.is_cancelled() {
-            let life = cards.open(&self.device).and_then(|mut card| self.live(&mut *card));
+            // Taken before the device is looked for, so that nothing falls in between.
+            let mut seen = u64::MAX;
+            cards.plugged(&mut seen, Duration::ZERO);
+            let life = cards.open(&self.seat).and_then(|mut card| self.live(&mut *card));
             if let Err(fault) = life {
                 self.fail(&fault);
-                self.rest();
+                self.rest(cards, seen);
             }
         }
     }
@@ -167,6 +169,7 @@ impl Capture {
     fn report(&mut self, delivered: bool) {
         let signal = self.lock.signal();
         let passes = delivered && self.lock.passes();
+        let remark = self.lock.look().remark.map(|remark| remark.to_string());
         let mode = if signal == Signal::Locked { self.told.mode.as_str() } else { "" };
         let quiet = self.lock.quiet(self.now());
         let (stalled, proving) = (signal == Signal::Locked && quiet > STALL, quiet < STALL);
@@ -174,6 +177,7 @@ impl Capture {
             input.signal = signal;
             input.rolling = passes;
             mode.clone_into(&mut input.mode);
+            input.remark = remark;
             if stalled {
                 input.last_error = Some(format!("no picture comes although the signal is there ({mode}); it is tried again"));
             } else if passes || proving || signal != Signal::Locked {
@@ -207,6 +211,7 @@ impl Capture {
             input.signal = signal;
             input.rolling = false;
             input.mode.clear();
+            input.remark = None;
         });
         let text = fault.to_string();
         let news = self.told.fault.as_ref() != Some(&text);
@@ -215,12 +220,10 @@ impl Capture {
         self.told.signal = signal;
     }
 
-    /// A pause before the next try; it grows until pictures pass again.
-    fn rest(&mut self) {
+    /// A pause before the next try; it grows until pictures pass again, and is over when something has been plugged in.
+    fn rest(&mut self, cards: &dyn Cards, mut seen: u64) {
         let end = self.now() + self.backoff.next(fastrand::f64());
-        while !self.stop.is_cancelled() && self.now() < end {
-            thread::park_timeout(WAIT);
-        }
+        while !self.stop.is_cancelled() && self.now() < end && !cards.plugged(&mut seen, WAIT) {}
     }
 
     fn wanted(&self) -> Wanted {

@@ -16,11 +16,11 @@ fn timings(height: u32) -> Timings {
 }
 
 fn locked(height: u32) -> Look {
-    Look { signal: Signal::Locked, timings: Some(timings(height)) }
+    Look::new(Signal::Locked, Some(timings(height)))
 }
 
-const CAMERA: Look = Look { signal: Signal::Locked, timings: None };
-const NOTHING: Look = Look { signal: Signal::NoSignal, timings: None };
+const CAMERA: Look = Look::new(Signal::Locked, None);
+const NOTHING: Look = Look::new(Signal::NoSignal, None);
 
 /// A lock with a device behind it, on a time line of its own.
 struct Bench {
@@ -183,7 +183,7 @@ enum Act {
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let looks = [locked(720), locked(1080), NOTHING, CAMERA, Look { signal: Signal::NoSync, timings: None }];
+    let looks = [locked(720), locked(1080), NOTHING, CAMERA, Look::new(Signal::NoSync, None)];
     prop_oneof![
         (0..looks.len()).prop_map(move |index| Act::Look(looks[index])),
         any::<bool>().prop_map(Act::Picture),
