@@ -12,6 +12,9 @@ use onaird::units::FrameRate;
 use scene::Rgb;
 use stage::{Picture, convert};
 
+/// A size, a rate or a proportion.
+type Pair = (u32, u32);
+
 fn native(fourcc: &[u8; 4], (width, height): (u32, u32), rate: (u32, u32)) -> Native {
     Native {
         fourcc: *fourcc,
@@ -174,7 +177,7 @@ fn geometry_is_right(native: &Native, format: &RawFormat) {
 
 #[test]
 fn a_circle_stays_a_circle() {
-    let shapes: &[(&str, (u32, u32), (u32, u32), Scan)] = &[
+    let shapes: &[(&str, Pair, Pair, Scan)] = &[
         ("480i, 4:3", (720, 480), (8, 9), Scan::BottomFirst),
         ("480p, 16:9", (720, 480), (32, 27), Scan::Progressive),
         ("576i, 4:3", (720, 576), (16, 15), Scan::TopFirst),
@@ -261,7 +264,7 @@ fn motion_is_right(native: &Native, format: &RawFormat, frames: u32, fps: f64) {
 
 #[test]
 fn fields_become_pictures_in_their_order_and_time() {
-    let table: &[((u32, u32), Scan, (u32, u32), (u32, u32), f64)] = &[
+    let table: &[(Pair, Scan, Pair, Pair, f64)] = &[
         ((360, 576), Scan::TopFirst, (25, 1), (50, 1), 50.0),
         ((360, 576), Scan::BottomFirst, (25, 1), (50, 1), 50.0),
         ((360, 576), Scan::Alternate, (25, 1), (50, 1), 50.0),
@@ -285,7 +288,7 @@ fn fields_become_pictures_in_their_order_and_time() {
 
 #[test]
 fn what_the_program_would_not_show_is_left_out_early_and_the_rest_keeps_its_time() {
-    let table: &[((u32, u32), (u32, u32), f64)] = &[
+    let table: &[(Pair, Pair, f64)] = &[
         ((60, 1), (30, 1), 30.0),
         ((60_000, 1001), (30, 1), 29.97),
         ((60_000, 1001), (30_000, 1001), 29.97),

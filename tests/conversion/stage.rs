@@ -127,6 +127,5 @@ pub fn run(native: &Native, format: &RawFormat, buffers: impl Iterator<Item = gs
     if let gst::MessageView::Error(error) = message.view() {
         panic!("{text}: {} {:?}", error.error(), error.debug());
     }
-    let pictures = std::mem::take(&mut *pictures.lock().unwrap());
-    pictures
+    std::mem::take(&mut *pictures.lock().unwrap())
 }
