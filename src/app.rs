@@ -151,7 +151,7 @@ impl House {
             let port = capture::Port {
                 name: input.name.clone(),
                 format: setup.format(),
-                feed: Feed::new(self.config.program.latency),
+                feed: Feed::new(self.config.program.latency).with_sound_delay(input.delay),
                 clock: self.clock.clone(),
                 monitor: capture::monitor::Monitor::new(&input.watch, setup.format(), report.clone()),
                 report,

@@ -18,7 +18,7 @@ use crate::clock::MediaClock;
 use crate::config::{self, Config, InputKind};
 use crate::control::{Chooser, Command, Commands, Rates, Reply, Request};
 use crate::report::Events;
-use crate::status::{self, Alarm, ArchiveState, LegState, ProofState, Shows, Signal, Status};
+use crate::status::{self, Alarm, ArchiveState, LegState, ProofState, Shows, Signal, SoundState, Status};
 use crate::units::{BitRate, MediaTime};
 
 /// How often the conductor looks.
@@ -137,6 +137,12 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
             raise(format!("input.{}.{word}", input.name), format!("Input {} {text}", input.name), remedy);
         }
     }
+    let sound = shown.and_then(|input| Some((input, input.sound.as_ref()?)));
+    if let Some((input, sound)) = sound.filter(|(_, sound)| sound.down_s >= GRACE_S) {
+        let cause = sound.last_error.clone().unwrap_or_else(|| sound.state.to_string());
+        let text = format!("Input {} gives no sound, silence is sent: {cause}", input.name);
+        raise(format!("input.{}.sound", input.name), text, sound_remedy(sound.state));
+    }
     for input in status.inputs.iter().filter(|input| input.kind == "file") {
         if let Some(fault) = input.last_error.as_ref() {
             raise(format!("input.{}.file", input.name), format!("Input {}: {fault}", input.name), "Replace or remove the file");
@@ -156,6 +162,22 @@ fn unwell(input: &status::Input) -> impl Iterator<Item = (&'static str, &'static
         (input.silent, "silent", "has no sound", SILENT),
     ];
     found.into_iter().filter(|(is, ..)| *is).map(|(_, word, text, remedy)| (word, text, remedy))
+}
+
+fn sound_remedy(state: SoundState) -> &'static str {
+    match state {
+        SoundState::NoDevice => "Plug in the sound device, or correct `audio` in the configuration",
+        SoundState::Busy => "Stop the program that uses the sound device; the box takes it as soon as it is free",
+        SoundState::NoSound | SoundState::Running => {
+            "Check the cable and that the source sends sound (HDMI: stereo PCM); the box keeps trying"
+        }
+    }
+}
+
+/// The offset of the sound on air.
+fn av_offset_ms(status: &Status) -> Option<f64> {
+    let shown = status.inputs.iter().find(|input| input.name == status.program.input)?;
+    shown.sound.as_ref()?.offset_ms
 }
 
 fn remedy_for(signal: Signal) -> &'static str {
@@ -221,8 +243,12 @@ pub async fn run(
 fn summarize(status: &watch::Sender<Status>, now_s: u64) {
     status.send_if_modified(|status| {
         let alarms = keep_times(&status.alarms, now_s, alarms(status));
-        let on_air = on_air(status);
-        let changed = status.alarms != alarms || status.on_air != on_air || status.device.uptime_s != now_s;
+        let (on_air, av_offset_ms) = (on_air(status), av_offset_ms(status));
+        let changed = status.alarms != alarms
+            || status.on_air != on_air
+            || status.program.av_offset_ms != av_offset_ms
+            || status.device.uptime_s != now_s;
+        status.program.av_offset_ms = av_offset_ms;
         status.alarms = alarms;
         status.on_air = on_air;
         status.device.uptime_s = now_s;
@@ -244,7 +270,7 @@ async fn order(commands: &Commands, command: Command) -> Option<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Input, Leg, Proof};
+    use crate::status::{Input, Leg, Proof, Sound};
     use crate::units::BitRate;
 
     fn status_with_leg(state: LegState, down_s: u64) -> Status {
@@ -282,6 +308,22 @@ mod tests {
             assert_eq!(alarms.first().map(|alarm| alarm.text.as_str()), words);
             assert!(alarms.iter().all(|alarm| alarm.id == "leg.a.proof"));
         }
+    }
+
+    #[test]
+    fn no_sound_is_an_alarm_only_on_air_and_only_if_it_lasts() {
+        let sound = Sound { state: SoundState::NoDevice, down_s: GRACE_S, offset_ms: Some(1.5), ..Sound::default() };
+        let input = Input { name: "camera".into(), sound: Some(sound), ..Input::default() };
+        let mut status = Status { inputs: vec![input], ..Status::default() };
+        assert_eq!((alarms(&status), av_offset_ms(&status)), (vec![], None));
+        status.program.input = "camera".into();
+        status.program.shows = Shows::Live;
+        let alarm = &alarms(&status)[0];
+        assert_eq!(alarm.id, "input.camera.sound");
+        assert_eq!(alarm.text, "Input camera gives no sound, silence is sent: no device");
+        assert_eq!(av_offset_ms(&status), Some(1.5));
+        status.inputs[0].sound.as_mut().unwrap().down_s = GRACE_S - 1;
+        assert_eq!(alarms(&status), []);
     }
 
     #[test]

@@ -57,6 +57,10 @@ pub struct Program {
     pub frames_dropped: u64,
     /// Loudest sample of the last second per channel, in dBFS (0 is full scale, -100 silence).
     pub audio_dbfs: Vec<f64>,
+    /// How much later than the picture the sound leaves; none if the input on air has no sound device that runs. Written by
+    /// the conductor, which alone sees both the inputs' sound and what is on air.
+    #[serde(default)]
+    pub av_offset_ms: Option<f64>,
     /// Packets that came out of the encoders since the start.
     pub packets: u64,
     /// Packets of the track that has brought fewer: rises only while both encoders work.
@@ -97,6 +101,47 @@ pub struct Input {
     pub black: bool,
     #[serde(default)]
     pub silent: bool,
+    /// Its sound, if it has a sound device.
+    #[serde(default)]
+    pub sound: Option<Sound>,
+}
+
+/// What comes from an input's sound device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sound {
+    pub state: SoundState,
+    /// What the device says its clock has; 0 while it does not run.
+    pub rate_hz: u32,
+    /// How much later than the picture of the same moment the sound leaves, beside the configured `delay`; negative: earlier.
+    pub offset_ms: Option<f64>,
+    /// How much faster than its rate the device really runs.
+    pub drift_ppm: Option<f64>,
+    /// Loudest sample and root mean square of the last 100 ms per channel, in dBFS (0 is full scale, -100 silence).
+    pub peak_dbfs: Vec<f64>,
+    pub rms_dbfs: Vec<f64>,
+    /// EBU R 128, the last 3 s; -100 for silence.
+    pub loudness_lufs: f64,
+    /// EBU R 128, the last 400 ms.
+    pub momentary_lufs: f64,
+    /// For how long nothing has been heard: RMS below -60 dBFS on every channel, or no sound at all.
+    pub silent_s: f64,
+    /// Seconds without a sample, 0 while it runs.
+    pub down_s: u64,
+    /// Times that samples were lost or that the sound had to be placed anew, since the start.
+    pub resets: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SoundState {
+    Running,
+    /// The device is there and stands still, or cannot be started.
+    NoSound,
+    #[default]
+    NoDevice,
+    /// Another program has it.
+    Busy,
 }
 
 /// What an input's device says of its cable.
@@ -237,6 +282,7 @@ macro_rules! words {
 words!(Shows: Live => "live", Hold => "hold", Slate => "slate");
 words!(LegState: Live => "live", Connecting => "connecting", Waiting => "waiting", Rejected => "rejected", Off => "off");
 words!(ProofState: Waiting => "waiting", Seen => "seen", Missing => "missing", Mismatch => "mismatch");
+words!(SoundState: Running => "running", NoSound => "no sound", NoDevice => "no device", Busy => "busy");
 words!(ArchiveState: Recording => "recording", Off => "off", Full => "full", Failed => "failed");
 words!(Signal: Locked => "locked", NoSignal => "no signal", NoCable => "no cable", NoSync => "no sync",
     OutOfRange => "out of range", NoDevice => "no device");

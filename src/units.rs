@@ -220,6 +220,39 @@ impl fmt::Display for FrameRate {
     }
 }
 
+/// Milliseconds that may be negative.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignedDuration(i64);
+
+impl SignedDuration {
+    pub const ZERO: Self = Self(0);
+
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for SignedDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let fault = || format!("want a duration such as \"120ms\" or \"-80ms\", got \"{text}\"");
+        let (sign, size) = text.trim().strip_prefix('-').map_or((1, text), |size| (-1, size));
+        let millis = parse_duration(size).map_err(|_| fault())?.as_millis();
+        i64::try_from(millis).map(|millis| Self(sign * millis)).map_err(|_| fault())
+    }
+}
+
+impl fmt::Display for SignedDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0)
+    }
+}
+
 /// "250ms", "5s", "2min", "1h", "7d".
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let factors = [("ms", 1.0), ("min", 60_000.0), ("s", 1_000.0), ("h", 3_600_000.0), ("d", 86_400_000.0)];
@@ -252,6 +285,8 @@ mod tests {
         assert_eq!("0".parse(), Ok(ByteSize::from_bytes(0)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(parse_duration("2min"), Ok(Duration::from_secs(120)));
+        assert_eq!("-80ms".parse(), Ok(SignedDuration::from_millis(-80)));
+        assert_eq!("1.5s".parse(), Ok(SignedDuration::from_millis(1500)));
         assert_eq!("30000/1001".parse(), Ok(FrameRate::new(30000, 1001).unwrap()));
     }
 
@@ -264,6 +299,9 @@ mod tests {
             assert!(text.parse::<FrameRate>().is_err(), "{text}");
         }
         assert!(parse_duration("5").is_err());
+        for text in ["-5", "--80ms", "-", "- s", "1e9d"] {
+            assert!(text.parse::<SignedDuration>().is_err(), "{text}");
+        }
     }
 
     proptest! {

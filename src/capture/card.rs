@@ -19,6 +19,9 @@ pub trait Cards: Send + Sync {
     /// Opens an input's device, takes its connector, and tells its source what it may send.
     fn open(&self, seat: &Seat) -> Result<Box<dyn Card>, Fault>;
 
+    /// The node that an input would open now.
+    fn path(&self, seat: &Seat) -> Option<PathBuf>;
+
     /// Waits until something may have been plugged in since `seen`, at most for `limit`; true if so. `seen` is brought up to date.
     fn plugged(&self, seen: &mut u64, limit: Duration) -> bool;
 }

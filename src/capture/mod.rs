@@ -1,8 +1,8 @@
 //! Room `capture`: inputs. Each one is a task of its own that keeps its feed filled, for ever.
 //!
 //! ```text
-//!   v4l2 ─ thread, conversion ┐
-//!   alsa ─ sound pipeline  ──┤
+//!   v4l2 ─ picture (thread) ┐
+//!   alsa ─ sound (thread)  ──┤
 //!   file ─ clip after clip ──┼──▶ raw::Feed (pictures in the program's format, sound at 48 kHz; all on the program's clock)
 //!   test ─ thread ───────────┘
 //! ```
@@ -24,6 +24,7 @@ pub mod monitor;
 pub mod native;
 pub mod recipe;
 pub mod sink;
+pub mod sound;
 pub mod test;
 pub mod testcard;
 pub mod thumbnails;
@@ -43,7 +44,7 @@ use crate::capture::monitor::Monitor;
 use crate::clock::MediaClock;
 use crate::config;
 use crate::control::Request;
-use crate::media::raw::{Feed, Frame, RawFormat};
+use crate::media::raw::{Feed, Frame, RawFormat, sample_time};
 use crate::report::{Events, Report};
 use crate::status;
 use crate::units::MediaTime;
@@ -89,6 +90,12 @@ impl Port {
         self.feed.push_sound(time, samples);
     }
 
+    /// Takes interleaved stereo samples whose first has exactly this place on the program's time line.
+    pub fn placed_sound(&self, index: u64, samples: &[i16]) {
+        self.monitor.hear(sample_time(index), samples);
+        self.feed.place_sound(index, samples);
+    }
+
     /// Puts a fault into the status, and among the events if it is news.
     fn fault(&self, fault: &str, news: bool) {
         self.report.update(|input| input.last_error = Some(fault.into()));
@@ -117,20 +124,20 @@ pub async fn run(
         }
         config::InputKind::File { paths, looped } => {
             let playlist = file::Playlist::new(paths, looped);
-            on_own_thread(move || file::run(playlist, port, orders, stop)).await
+            on_own_thread("files", move || file::run(playlist, port, orders, stop)).await
         }
     }
 }
 
-/// For work that opens files: a disk that hangs keeps this input waiting and nobody else.
-async fn on_own_thread<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) -> Result<(), Error> {
+/// For work that opens files and devices: one that hangs keeps this input waiting and nobody else.
+async fn on_own_thread<F: Future<Output = ()>>(name: &str, work: impl FnOnce() -> F + Send + 'static) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(Error::Thread)?;
     let (ended, end) = tokio::sync::oneshot::channel();
     let body = move || {
         runtime.block_on(work());
         let _ = ended.send(());
     };
-    std::thread::Builder::new().name("files".into()).spawn(body).map_err(Error::Thread)?;
+    std::thread::Builder::new().name(name.into()).spawn(body).map_err(Error::Thread)?;
     let _ = end.await;
     Ok(())
 }

@@ -205,16 +205,6 @@ pub fn sound_tail(sync: bool) -> String {
     )
 }
 
-/// An ALSA device's sound.
-pub fn alsa(device: &str) -> String {
-    format!("alsasrc name=source device={} ! {}", quoted(device), sound_tail(false))
-}
-
-/// A text as a value in a pipeline description.
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,10 +318,5 @@ mod tests {
             let Conversion::Pipeline(text) = conversion_with(&coded, &FORMAT, |name| name == there) else { panic!("as is") };
             assert!(text.contains(&format!("h264parse ! {there} !")), "{text}");
         }
-    }
-
-    #[test]
-    fn names_with_spaces_and_quotes_stay_one_value() {
-        assert!(alsa("hw:CARD=\"My Card\"").contains(r#"device="hw:CARD=\"My Card\"""#));
     }
 }

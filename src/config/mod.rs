@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
-use crate::units::{BitRate, ByteSize, FrameRate};
+use crate::units::{BitRate, ByteSize, FrameRate, SignedDuration};
 
 pub use fault::Fault;
 pub use parse::{Parsed, parse};
@@ -79,6 +79,8 @@ pub struct Input {
     pub kind: InputKind,
     /// How long the last picture stands before the slate replaces it. Default 300ms.
     pub hold: Duration,
+    /// How much later than it comes the sound goes out against the picture; negative: earlier, which costs latency. Default 0.
+    pub delay: SignedDuration,
     pub watch: Watch,
 }
 
@@ -127,7 +129,8 @@ pub enum InputKind {
         connector: Connector,
         /// Default auto.
         edid: Edid,
-        /// ALSA device name ("hw:CARD=Capture"), or `None` for "none" (silence). Default none.
+        /// ALSA device name ("hw:CARD=Capture"); "auto": the card of the same USB or PCI device; or `None` for "none"
+        /// (silence). Default none.
         audio: Option<String>,
     },
     File {

@@ -13,16 +13,21 @@ use super::reader::Section;
 use super::values::*;
 use super::{Archive, Config, Connector, Device, Edid, Input, InputKind, Program, VERSION, Watch, is_path};
 use crate::control::MAX_FADE;
-use crate::units::{BitRate, ByteSize, FrameRate};
+use crate::units::{BitRate, ByteSize, FrameRate, SignedDuration};
 
 /// Sections and keys of the format that this version does not implement yet, by the section they belong to.
 mod later {
     pub const TOP: &[&str] = &["panel", "console", "update", "metrics", "profile"];
-    pub const INPUT: &[&str] = &["pattern", "delay"];
+    pub const INPUT: &[&str] = &["pattern"];
     pub const ARCHIVE: &[&str] = &["upload"];
 }
 
 const THIRTY: FrameRate = FrameRate::new(30, 1).expect("30 lies within 1 and 240");
+
+const LONGEST_DELAY: SignedDuration = SignedDuration::from_millis(2000);
+
+/// From a sound's capture to its place in the feed: the card's period, the resampler's look-ahead, a thread's hiccup.
+const SOUND_NEEDS: Duration = Duration::from_millis(60);
 
 /// The kinds of input, each with the keys that it alone has.
 const KINDS: [(&str, &[&str]); 3] =
@@ -91,7 +96,7 @@ fn config(mut top: Section, around: &Around) -> Config {
     let device = device(top.section("device", "[device]"));
     let mut program_section = top.section("program", "[program]");
     let mut program = program(&mut program_section, around);
-    let inputs = inputs(&mut top, around);
+    let inputs = inputs(&mut top, program.latency, around);
     start_input(&mut program_section, &mut program, &inputs);
     program_section.finish(&[]);
     let archive = archive(top.section("archive", "[archive]"), around);
@@ -174,16 +179,16 @@ fn start_input(section: &mut Section, program: &mut Program, inputs: &[Input]) {
         if chosen.is_empty() { first.into_iter().collect() } else { chosen.into_iter().map(|(name, _)| name).collect() };
 }
 
-fn inputs(top: &mut Section, around: &Around) -> Vec<Input> {
+fn inputs(top: &mut Section, latency: Duration, around: &Around) -> Vec<Input> {
     let sections = top.sections("input", "[[input]]");
     if sections.is_empty() && !top.has_refused("input") {
         top.findings().missing(1, "there is no input; add an [[input]] with `kind = \"v4l2\"`, \"file\" or \"test\"");
     }
     let mut names = Names::default();
-    sections.into_iter().zip(1..).map(|(section, number)| input(section, number, &mut names, around)).collect()
+    sections.into_iter().zip(1..).map(|(section, number)| input(section, number, &mut names, latency, around)).collect()
 }
 
-fn input(mut section: Section, number: usize, names: &mut Names, around: &Around) -> Input {
+fn input(mut section: Section, number: usize, names: &mut Names, latency: Duration, around: &Around) -> Input {
     let name = names.take(&mut section, format!("input-{number}"), "inputs");
     let word = section.value("kind", "v4l2", one_of(KINDS.map(|(kind, _)| (kind, kind))));
     for (kind, keys) in KINDS.iter().filter(|(kind, _)| *kind != word) {
@@ -195,9 +200,10 @@ fn input(mut section: Section, number: usize, names: &mut Names, around: &Around
         _ => v4l2(&mut section, around),
     };
     let hold = section.value("hold", Duration::from_millis(300), duration(Duration::ZERO..=Duration::from_secs(600)));
+    let delay = delay(&mut section, latency);
     let watch = watch(section.section("watch", "[input.watch]"), Watch::of(&kind));
     section.finish(later::INPUT);
-    Input { name, kind, hold, watch }
+    Input { name, kind, hold, delay, watch }
 }
 
 fn watch(mut section: Section, default: Watch) -> Watch {
@@ -212,6 +218,21 @@ fn watch(mut section: Section, default: Watch) -> Watch {
     };
     section.finish(&[]);
     watch
+}
+
+/// Sound cannot go out before it has come: `SOUND_NEEDS` of the program's latency are its own, the rest can be given away.
+fn delay(section: &mut Section, latency: Duration) -> SignedDuration {
+    let delay = section.value("delay", SignedDuration::ZERO, quantity("\"120ms\" or \"-80ms\""));
+    let to_spare = latency.saturating_sub(SOUND_NEEDS).as_millis() as i64;
+    section.rule(&["delay"], delay <= LONGEST_DELAY, || format!("want at most {LONGEST_DELAY}, got {delay}"));
+    section.rule(&["delay"], delay.millis() >= -to_spare, || {
+        let (latency, needed) = (latency.as_millis(), SOUND_NEEDS.as_millis() as i64 - delay.millis());
+        format!(
+            "with the `latency` of {latency}ms, sound can be at most {to_spare}ms earlier, got {delay}; raise `latency` to \
+             \"{needed}ms\", or ask for less"
+        )
+    });
+    delay
 }
 
 fn v4l2(section: &mut Section, around: &Around) -> InputKind {
@@ -365,12 +386,34 @@ mod tests {
         assert_eq!(config.device.name, "onair");
         assert_eq!(
             config.inputs,
-            [Input { name: "input-1".into(), kind: Test, hold: Duration::from_millis(300), watch: Watch::default() }]
+            [Input {
+                name: "input-1".into(),
+                kind: Test,
+                hold: Duration::from_millis(300),
+                delay: SignedDuration::ZERO,
+                watch: Watch::default()
+            }]
         );
         assert_eq!(config.archive.directory, Path::new("/var/lib/onaird/archive"));
         assert_eq!((config.archive.enabled, config.archive.segment), (true, Duration::from_secs(300)));
         assert_eq!((config.archive.keep_free.bytes(), config.archive.max_age), (2 << 30, None));
         assert!(config.legs.is_empty());
+    }
+
+    #[test]
+    fn sound_cannot_be_earlier_than_the_latency_allows() {
+        let delay = |latency: &str, delay: &str| {
+            format!("version = 1\n[program]\nlatency = \"{latency}\"\n[[input]]\nkind = \"test\"\ndelay = \"{delay}\"\n")
+        };
+        for (millis, text) in [(-140, "-140ms"), (2000, "2s"), (0, "0ms")] {
+            assert_eq!(good(&delay("200ms", text)).inputs[0].delay, SignedDuration::from_millis(millis));
+        }
+        let early = "6: `delay`: with the `latency` of 200ms, sound can be at most 140ms earlier, got -500ms; raise `latency` to \"560ms\"…";
+        assert_faults(&delay("200ms", "-500ms"), &[early]);
+        good(&delay("560ms", "-500ms"));
+        assert_faults(&delay("20ms", "-1ms"), &["6: `delay`: with the `latency` of 20ms, sound can be at most 0ms earlier…"]);
+        assert_faults(&delay("200ms", "2001ms"), &["6: `delay`: want at most 2000ms, got 2001ms"]);
+        assert_faults(&delay("200ms", "5"), &["6: `delay`: want a duration such as \"120ms\" or \"-80ms\", got \"5\""]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub mod canvas;
 pub mod flv;
 pub mod hub;
 pub mod interleave;
+pub mod meter;
 pub mod packet;
 pub mod raw;
 pub mod stamp;

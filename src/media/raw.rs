@@ -11,7 +11,7 @@ use std::time::Duration;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 
-use crate::units::{FrameRate, MediaTime};
+use crate::units::{FrameRate, MediaTime, SignedDuration};
 
 /// Sound inside the program: interleaved stereo at 48 kHz.
 pub const SAMPLE_RATE: u32 = 48_000;
@@ -23,8 +23,8 @@ const JITTER: Duration = Duration::from_millis(300);
 /// Pictures kept at most, whatever their times say.
 const MAX_FRAMES: usize = 512;
 
-/// Sound kept: the longest latency, and a second.
-const MAX_SOUND: Duration = Duration::from_secs(3);
+/// Sound kept: the longest latency, the longest delay of an input's sound, and a second.
+const MAX_SOUND: Duration = Duration::from_secs(5);
 
 /// The one format of all raw pictures in the house; it follows from the program's settings and from what its encoder wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ pub struct Feed {
     inner: Arc<Mutex<Inner>>,
     /// How long a picture is kept after the newest one came.
     keep: Duration,
+    /// Samples by which the sound is put later than it came; negative: earlier.
+    delay: i64,
 }
 
 #[derive(Default)]
@@ -107,7 +109,12 @@ struct Inner {
 impl Feed {
     /// For a program that looks this far back.
     pub fn new(latency: Duration) -> Self {
-        Self { inner: Arc::default(), keep: latency + JITTER }
+        Self { inner: Arc::default(), keep: latency + JITTER, delay: 0 }
+    }
+
+    /// With the sound so much later against the pictures than it came (negative: earlier, at the cost of the program's latency).
+    pub fn with_sound_delay(self, delay: SignedDuration) -> Self {
+        Self { delay: delay.millis() * i64::from(SAMPLE_RATE) / 1000, ..self }
     }
 
     /// Takes a picture. A time that is not after the last one means that the input has jumped back: what stood before is dropped.
@@ -123,9 +130,21 @@ impl Feed {
         inner.frames.push_back(frame);
     }
 
-    /// Takes interleaved stereo samples whose first is due at `time`.
+    /// Takes interleaved stereo samples whose first is due at `time`; joined to the last ones if that is about their end.
     pub fn push_sound(&self, time: MediaTime, samples: &[i16]) {
-        self.inner().sound.push(sample_index(time), samples);
+        self.put_sound(sample_index(time), samples, JOIN);
+    }
+
+    /// Takes interleaved stereo samples whose first has exactly this place on the program's time line.
+    pub fn place_sound(&self, index: u64, samples: &[i16]) {
+        self.put_sound(index, samples, 0);
+    }
+
+    fn put_sound(&self, index: u64, samples: &[i16], join: u64) {
+        // Before the program's beginning nobody listens.
+        if let Some(index) = index.checked_add_signed(self.delay) {
+            self.inner().sound.push(index, samples, join);
+        }
     }
 
     /// Times of the pictures that wait, oldest first, and the means to take one: see [`crate::program::sync`].
@@ -161,8 +180,9 @@ pub fn sample_time(index: u64) -> MediaTime {
 
 /// Samples by their index on the program's time line.
 ///
-/// A source's buffers join without a seam although their time stamps jitter: a buffer whose stamp is within [`JOIN`] of the
+/// A source's buffers join without a seam although their time stamps jitter: a buffer whose stamp is within `join` of the
 /// end of the last one is appended to it; farther away, it is placed by its stamp (a gap is silence, an overlap replaces).
+/// Sources that place their samples themselves have no jitter to be forgiven.
 #[derive(Default)]
 struct SoundRing {
     /// Index of the first sample (of one channel) in `samples`.
@@ -178,14 +198,14 @@ impl SoundRing {
         self.start + (self.samples.len() / CHANNELS) as u64
     }
 
-    fn push(&mut self, index: u64, samples: &[i16]) {
+    fn push(&mut self, index: u64, samples: &[i16], join: u64) {
         if self.samples.is_empty() || index.abs_diff(self.end()) > MAX_SOUND.as_secs() * u64::from(SAMPLE_RATE) {
             self.samples.clear();
             self.start = index;
-        } else if index > self.end() + JOIN {
+        } else if index > self.end() + join {
             let gap = (index - self.end()) as usize * CHANNELS;
             self.samples.extend(std::iter::repeat_n(0, gap));
-        } else if index + JOIN < self.end() {
+        } else if index + join < self.end() {
             let keep = index.saturating_sub(self.start) as usize * CHANNELS;
             self.samples.truncate(keep);
             self.start = self.start.min(index);
@@ -226,18 +246,42 @@ mod tests {
     #[test]
     fn jittering_stamps_join_without_a_seam() {
         let mut ring = SoundRing::default();
-        ring.push(1000, &ramp(0, 480));
-        ring.push(1480 + 300, &ramp(480, 480));
+        ring.push(1000, &ramp(0, 480), JOIN);
+        ring.push(1480 + 300, &ramp(480, 480), JOIN);
         let mut out = [0; 960 * 2];
         assert_eq!(ring.read(1000, &mut out), 960);
         assert_eq!(out.to_vec(), ramp(0, 960));
     }
 
     #[test]
+    fn what_is_placed_exactly_is_not_joined() {
+        let mut ring = SoundRing::default();
+        ring.push(1000, &ramp(1, 480), 0);
+        ring.push(1480, &ramp(481, 480), 0);
+        ring.push(1961, &ramp(1, 1), 0);
+        let mut out = [0; 3 * 2];
+        assert_eq!((ring.read(1479, &mut out), out), (3, [480, 480, 481, 481, 482, 482]));
+        assert_eq!((ring.read(1959, &mut out), out), (3, [960, 960, 0, 0, 1, 1]));
+        ring.push(1950, &ramp(7, 2), 0);
+        assert_eq!((ring.read(1949, &mut out), out), (3, [950, 950, 7, 7, 8, 8]));
+    }
+
+    #[test]
+    fn delayed_sound_is_later_and_hastened_sound_earlier() {
+        for (millis, place) in [(0, 480), (10, 960), (-10, 0), (-11, 0)] {
+            let feed = Feed::new(Duration::from_millis(200)).with_sound_delay(SignedDuration::from_millis(millis));
+            feed.push_sound(MediaTime::from_millis(10), &[7, 8]);
+            let mut out = [0; 2];
+            let found = feed.read_sound(place, &mut out);
+            assert_eq!((found, out), if millis == -11 { (0, [0, 0]) } else { (1, [7, 8]) }, "{millis} ms");
+        }
+    }
+
+    #[test]
     fn a_hole_is_silence_and_what_follows_keeps_its_place() {
         let mut ring = SoundRing::default();
-        ring.push(0, &ramp(1, 10));
-        ring.push(4800, &ramp(1, 10));
+        ring.push(0, &ramp(1, 10), JOIN);
+        ring.push(4800, &ramp(1, 10), JOIN);
         let mut out = [9; 2 * 2];
         assert_eq!(ring.read(4799, &mut out), 2);
         assert_eq!(out, [0, 0, 1, 1]);
@@ -247,10 +291,10 @@ mod tests {
     fn memory_is_bounded_and_jumps_start_anew() {
         let mut ring = SoundRing::default();
         for second in 0..10 {
-            ring.push(second * 48_000, &vec![1; 48_000 * 2]);
+            ring.push(second * 48_000, &vec![1; 48_000 * 2], JOIN);
         }
-        assert_eq!(ring.samples.len(), 3 * 48_000 * 2);
-        ring.push(5, &ramp(7, 3));
+        assert_eq!(ring.samples.len(), 5 * 48_000 * 2);
+        ring.push(5, &ramp(7, 3), JOIN);
         assert_eq!((ring.start, ring.samples.len()), (5, 6));
     }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its own part of the card")]
 #![allow(clippy::disallowed_methods, reason = "the pretended driver keeps real time")]
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -105,6 +106,10 @@ impl Cards for Slot {
         cable.open += 1;
         let (slot, seen) = (self.clone(), cable.changes);
         Ok(Box::new(Pretended { slot, seen, stream: None }))
+    }
+
+    fn path(&self, seat: &Seat) -> Option<PathBuf> {
+        Some(seat.device.clone())
     }
 
     fn plugged(&self, seen: &mut u64, limit: Duration) -> bool {

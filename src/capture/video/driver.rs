@@ -70,6 +70,10 @@ impl Cards for Driver {
         Ok(Box::new(V4l2 { node, path, stream: None }))
     }
 
+    fn path(&self, seat: &Seat) -> Option<PathBuf> {
+        self.claims.resolve(&seat.input, &scan(), self.clock.now()).ok()
+    }
+
     fn plugged(&self, seen: &mut u64, limit: Duration) -> bool {
         self.plug.wait(seen, limit)
     }
