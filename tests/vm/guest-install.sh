@@ -1,8 +1,16 @@
 #!/bin/bash
 # Installs the product in the guest's root, as a package would, before systemd starts there; everything comes from /out/product.
 # The unit is enabled: the guest boots the way a box does.
+#
+# /out/product/bench, if there is one, says what else the machine has:
+#   cards=2      capture cards, the second one analogue (default 1)
+#   sound=1      a sound card whose input is what is played on its output
+#   program=FILE a program of the bench, installed as /usr/bin/onaird-bench
 set -euo pipefail
 product=/out/product
+cards=1 sound='' program=''
+# shellcheck source=/dev/null
+[ ! -e "$product/bench" ] || . "$product/bench"
 
 install -m 755 "$product/onaird" /usr/bin/onaird
 install -D -m 644 "$product/onaird.service" /usr/lib/systemd/system/onaird.service
@@ -15,24 +23,30 @@ systemd-sysusers /usr/lib/sysusers.d/onaird.conf
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/onaird.conf
 mkdir -p /etc/systemd/system/bench.target.wants
 ln -s /usr/lib/systemd/system/onaird.service /etc/systemd/system/bench.target.wants/
+[ -z "$program" ] || install -m 755 "$program" /usr/bin/onaird-bench
 
-# The capture card: one with a single HDMI input, and without the driver's own scaler, as most HDMI receivers are.
-echo 'options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x3 ccs_cap_mode=0' >/etc/modprobe.d/bench.conf
+# A capture card with a single HDMI input, perhaps beside one with S-Video; without the driver's own scaler, as most receivers are.
+case $cards in
+  1) echo 'options vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0x3 ccs_cap_mode=0' ;;
+  2) echo 'options vivid n_devs=2 node_types=0x1,0x1 num_inputs=1,1 input_types=0x3,0x2 ccs_cap_mode=0,0' ;;
+esac >/etc/modprobe.d/bench.conf
 echo vivid >/etc/modules-load.d/bench.conf
+[ -z "$sound" ] || echo snd-aloop >>/etc/modules-load.d/bench.conf
 
-# The camera: 640x480p60 on the cable (an emulated CPU cannot draw more in real time), set when the card appears and before the
-# daemon opens it. A tenth of the picture redrawn and no text save some more of the CPU.
-cat >/etc/systemd/system/bench-camera.service <<'UNIT'
-[Unit]
-Description=Camera of the bench machine
-Wants=dev-onair-capture\x2d0.device
-After=dev-onair-capture\x2d0.device
-Before=onaird.service
-JobTimeoutSec=30
-
-[Service]
-Type=oneshot
-ExecStart=v4l2-ctl -d /dev/onair/capture-0 --set-dv-bt-timings index=0
-ExecStart=v4l2-ctl -d /dev/onair/capture-0 -c fill_percentage_of_frame=10,osd_text_mode=2
-UNIT
-ln -s ../bench-camera.service /etc/systemd/system/bench.target.wants/
+# The cameras: 640x480 at 39 pictures a second on the cable (an emulated CPU cannot draw much more in real time, and the receiver takes
+# nothing slower of this size), a tenth of the picture redrawn and no text, which saves some more of the CPU; what is drawn moves, for a camera's picture does. All is set before the card gets its stable name, at its
+# first coming and at any other, so that the daemon never finds it otherwise. These names are for machines with two cards, which sit in
+# the same port.
+cat >/usr/bin/bench-camera <<'CAMERA'
+#!/bin/sh
+name=one set='--set-dv-bt-timings cvt,width=640,height=480,fps=40' pattern=0
+case $2 in
+  *-001-*) name=two set='' pattern=9 ;;
+esac
+v4l2-ctl -d "$1" $set -c "test_pattern=$pattern,fill_percentage_of_frame=10,osd_text_mode=2,horizontal_movement=2" >/dev/null || true
+echo $name
+CAMERA
+chmod 755 /usr/bin/bench-camera
+cat >/usr/lib/udev/rules.d/65-bench.rules <<'RULES'
+ACTION!="remove", SUBSYSTEM=="video4linux", ATTR{name}=="vivid-*-vid-cap", PROGRAM="/usr/bin/bench-camera /dev/%k $attr{name}", SYMLINK+="bench/%c"
+RULES
