@@ -7,7 +7,7 @@ DEMO_SECONDS ?=
 DEMO_INPUT ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check test-vm faults soak-legs reconnects bench fmt deny deps
+.PHONY: help demo build test check test-vm soak-vm faults soak-legs reconnects bench fmt deny deps
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,10 +32,19 @@ check: ## format and lints only
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-test-vm: ## a virtual machine with a virtual HDMI card: the real unit and binary, killed and on air again
+# The bench machine of tests/machine: an emulated machine with two capture cards and a sound card, judged by what origins record.
+MACHINE = ONAIRD_BIN=$(CURDIR)/target/release/onaird $(CARGO) test --locked --test machine -- --ignored --nocapture --exact
+
+test-vm: ## a virtual machine with virtual cards: the real unit and binary, killed and on air again; inputs lost and regained
 	@tools/install-deps build run test vm
 	$(CARGO) build --release --locked
 	tests/vm/test.sh
+	$(MACHINE) inputs_survive
+
+soak-vm: ## the same machine: 200 random mishaps of an input in a row (MACHINE_SEED), ten minutes of sound from a clock that is off
+	@tools/install-deps build run test vm
+	$(CARGO) build --release --locked
+	$(MACHINE) inputs_survive_for_long
 
 # The bench of tests/faults: the daemon between real origins, in network namespaces that end with it; needs root.
 FAULTS = $(CARGO) test --release --locked --test faults -- --ignored --nocapture --exact
