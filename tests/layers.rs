@@ -161,6 +161,7 @@ fn rules_are_pure() {
         "program::blend",
         "program::encoder",
         "program::vigil",
+        "conductor::alarms",
         "capture::native",
         "capture::video::lock",
         "capture::video::format",
