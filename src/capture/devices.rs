@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
 use v4l::Device;
@@ -43,14 +43,21 @@ fn describe(node: &Node, all: &[Node], first: bool) -> Vec<String> {
     }
     let mut lines = vec![head];
     let mut more = |text: String| lines.push(format!("    {text}"));
-    let serial = node.serial.as_ref().map(|serial| format!(", \"serial:{serial}\"")).unwrap_or_default();
-    let bus = if node.bus.is_empty() { String::new() } else { format!(", \"bus:{}\"", node.bus) };
-    more(format!("also {}{bus}{serial}", node.path.display()));
+    more(other_names(node, &name));
     match open(node) {
         Ok(file) => look(node, file.as_raw_fd()).into_iter().for_each(more),
         Err(error) => more(format!("cannot be opened: {error}; members of the group `video` may")),
     }
     lines
+}
+
+/// "now /dev/video0; also "bus:usb-0000:00:14.0-2", "serial:0004A"".
+fn other_names(node: &Node, name: &Path) -> String {
+    let bus = (!node.bus.is_empty()).then(|| format!("bus:{}", node.bus));
+    let serial = node.serial.as_ref().map(|serial| format!("serial:{serial}"));
+    let others: Vec<_> = bus.into_iter().chain(serial).filter(|other| Path::new(other) != name).collect();
+    let others = if others.is_empty() { String::new() } else { format!("; also \"{}\"", others.join("\", \"")) };
+    format!("now {}{others}", node.path.display())
 }
 
 fn open(node: &Node) -> std::io::Result<File> {
@@ -166,6 +173,15 @@ mod tests {
         let entrance = |number, name: &str| Entrance { number, name: name.into(), ..Entrance::default() };
         let text = connectors(&[entrance(0, "HDMI 0"), entrance(1, "S-Video 0")], Some(1));
         assert_eq!(text, "connectors: 0 \"HDMI 0\", 1 \"S-Video 0\" (in use)");
+    }
+
+    #[test]
+    fn each_name_is_told_once() {
+        let node = Node { path: "/dev/video0".into(), bus: "usb-1".into(), serial: Some("7".into()), ..Node::default() };
+        let text = other_names(&node, Path::new("/dev/onair/capture-0"));
+        assert_eq!(text, "now /dev/video0; also \"bus:usb-1\", \"serial:7\"");
+        let bare = Node { serial: None, ..node };
+        assert_eq!(other_names(&bare, Path::new("bus:usb-1")), "now /dev/video0");
     }
 
     #[test]

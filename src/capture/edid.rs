@@ -209,6 +209,39 @@ pub fn read(bytes: &[u8]) -> Result<&[u8], Fault> {
     Ok(bytes)
 }
 
+/// Whether a receiver has this EDID already.
+///
+/// The physical address does not count: drivers put in the one that the connector has on the CEC bus.
+pub fn is_same(present: &[u8], wanted: &[u8]) -> bool {
+    present.len() == wanted.len() && without_address(present) == without_address(wanted)
+}
+
+/// The EDID with the address of HDMI's vendor blocks, and so the checksum of their blocks, set to 0.
+fn without_address(edid: &[u8]) -> Vec<u8> {
+    let mut edid = edid.to_vec();
+    for block in edid.chunks_exact_mut(BLOCK).skip(1) {
+        if let Some(at) = address_in(block) {
+            [at, at + 1, BLOCK - 1].iter().for_each(|at| block[*at] = 0);
+        }
+    }
+    edid
+}
+
+/// Where the physical address is in a CTA extension.
+fn address_in(block: &[u8]) -> Option<usize> {
+    const VENDOR: u8 = 3;
+    const HDMI: [u8; 3] = [0x03, 0x0c, 0x00];
+    let end = usize::from(*block.get(2).filter(|_| block[0] == 2)?).min(BLOCK - 1);
+    let mut at = 4;
+    while at + 6 <= end {
+        if block[at] >> 5 == VENDOR && block[at + 1..at + 4] == HDMI {
+            return Some(at + 4);
+        }
+        at += 1 + usize::from(block[at] & 0x1f);
+    }
+    None
+}
+
 /// The count in HDMI's extension override block, which must be the first one of the CTA extension.
 fn override_count(bytes: &[u8]) -> Option<usize> {
     const EXTENDED_TAG: u8 = 7;
@@ -349,6 +382,20 @@ mod tests {
         assert_eq!(read(&short), Err(Fault::Extensions { told: 1, there: 2 }));
     }
 
+    #[test]
+    fn the_address_alone_makes_no_other_edid() {
+        let ours = built_in(1920, 1080, 60.0);
+        let at = BLOCK + address_in(&ours[BLOCK..]).unwrap();
+        assert_eq!(ours[at..at + 2], [0x10, 0x00]);
+        let changed = |place: usize, value: u8| {
+            let mut extension = ours[BLOCK..2 * BLOCK - 1].to_vec();
+            extension[place - BLOCK] = value;
+            [ours[..BLOCK].to_vec(), sealed(extension)].concat()
+        };
+        assert!(is_same(&ours, &ours) && is_same(&changed(at, 0x32), &ours) && is_same(&changed(at + 1, 0x10), &ours));
+        assert!(!is_same(&changed(at + 2, 1), &ours) && !is_same(&ours[..BLOCK], &ours) && !is_same(&[], &ours));
+    }
+
     proptest! {
         #[test]
         fn a_sealed_block_sums_to_zero_and_one_changed_byte_is_found(
@@ -369,6 +416,7 @@ mod tests {
                 bytes[..8].copy_from_slice(&HEADER);
             }
             let _ = read(&bytes);
+            prop_assert!(is_same(&bytes, &bytes));
         }
     }
 }

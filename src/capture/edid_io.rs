@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 use v4l::v4l_sys::v4l2_edid;
 
-use crate::capture::edid::BLOCK;
+use crate::capture::edid::{BLOCK, is_same};
 
 nix::ioctl_readwrite!(get_edid, b'V', 40, v4l2_edid);
 nix::ioctl_readwrite!(set_edid, b'V', 41, v4l2_edid);
@@ -33,7 +33,7 @@ pub enum Written {
 /// [`Written::Changed`] the source goes and comes back.
 pub fn write_edid(fd: RawFd, connector: u32, edid: &[u8]) -> Result<Written, Errno> {
     match read_edid(fd, connector) {
-        Ok(present) if present == edid => return Ok(Written::Same),
+        Ok(present) if is_same(&present, edid) => return Ok(Written::Same),
         Err(errno) if takes_none(errno) => return Ok(Written::NotTaken),
         _ => {}
     }

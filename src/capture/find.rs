@@ -117,11 +117,18 @@ pub fn in_order(nodes: &[Node]) -> Vec<&Node> {
 /// The name to write into a configuration, and whether it stays with the device.
 ///
 /// With one card in the machine that is its input's short name. With more, a short name may change hands, but a place cannot;
-/// a serial number comes after it because cheap sticks all have the same one.
+/// a serial number comes after it because cheap sticks all have the same one. Where two cards are parts of one piece of hardware
+/// even the place's link may lead to either, and the driver's own word is the only one that stays.
 pub fn stable_name(node: &Node, all: &[Node]) -> (PathBuf, bool) {
-    let alone = in_order(all).iter().all(|other| other.hardware == node.hardware && other.bus == node.bus);
-    let short = if alone { "/dev/onair/capture-" } else { "/dev/onair/by-path/" };
-    let folders = [short, "/dev/onair/by-path/", "/dev/onair/by-id/", "/dev/v4l/by-path/", "/dev/v4l/by-id/"];
+    let cards = in_order(all);
+    let others = || cards.iter().filter(|other| other.path != node.path);
+    let shared = others().any(|other| (&other.hardware, other.index) == (&node.hardware, node.index));
+    let alone = others().all(|other| other.hardware == node.hardware);
+    let folders: &[&str] = match (shared, alone) {
+        (true, _) => &[],
+        (false, true) => &["/dev/onair/capture-", BY_PATH, BY_ID, "/dev/v4l/by-path/", "/dev/v4l/by-id/"],
+        (false, false) => &[BY_PATH, BY_ID, "/dev/v4l/by-path/", "/dev/v4l/by-id/"],
+    };
     let begins = |link: &&PathBuf, folder: &str| link.to_str().is_some_and(|link| link.starts_with(folder));
     let link = folders.iter().find_map(|folder| node.links.iter().find(|link| begins(link, folder)));
     match (link, node.bus.is_empty()) {
@@ -131,6 +138,8 @@ pub fn stable_name(node: &Node, all: &[Node]) -> (PathBuf, bool) {
     }
 }
 
+const BY_PATH: &str = "/dev/onair/by-path/";
+const BY_ID: &str = "/dev/onair/by-id/";
 const SERIAL: &str = "serial:";
 const BUS: &str = "bus:";
 
@@ -269,6 +278,8 @@ pub(crate) mod tests {
             (linked(&all), vec![], "/dev/onair/capture-0", true),
             (linked(&all), vec![stick(1, 2)], "/dev/onair/by-path/p-0", true),
             (linked(&["/dev/onair/capture-0", all[0]]), vec![stick(1, 2)], all[0], true),
+            (linked(&all), vec![Node { bus: "platform:csi-1".into(), ..receiver(1) }], "bus:platform:csi-0", true),
+            (linked(&all), vec![Node { index: 1, ..receiver(1) }], "/dev/onair/capture-0", true),
             (linked(&["/dev/v4l/by-path/p"]), vec![], "/dev/v4l/by-path/p", true),
             (linked(&[]), vec![], "bus:platform:csi-0", true),
             (Node { bus: String::new(), ..receiver(0) }, vec![], "/dev/video0", false),
