@@ -16,12 +16,6 @@ pub const SECOND: &str = "second.toml";
 /// `return_after` of that configuration.
 pub const RETURN_AFTER_MS: u64 = 1000;
 
-/// Steps that the daemon does not pass yet: they run only if they are named.
-pub const NOT_YET: [&str; 1] = [
-    // A standard that changes on an analogue input is not followed yet.
-    "NTSC-M",
-];
-
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
     /// The shared folder, as the guest sees it.
@@ -37,7 +31,7 @@ pub struct Plan {
     pub second_life: bool,
     /// The daemon knows a list in `program.input`.
     pub failover: bool,
-    /// Names of steps; empty for all but those in [`NOT_YET`].
+    /// Names of steps; empty for all.
     pub only: Vec<String>,
 }
 
@@ -48,7 +42,7 @@ impl Plan {
     }
 
     pub fn wants(&self, name: &str) -> bool {
-        if self.only.is_empty() { !NOT_YET.contains(&name) } else { self.only.iter().any(|wanted| wanted == name) }
+        self.only.is_empty() || self.only.iter().any(|wanted| wanted == name)
     }
 }
 

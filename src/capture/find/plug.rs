@@ -1,9 +1,9 @@
 //! Something was plugged in or pulled out: wakes inputs that wait for a device. One thread for the whole process.
 //!
 //! ```text
-//!   udevd runs:     its messages, sent when names and permissions are in place; a look at sysfs every 10 s beside them
-//!   it does not:    the kernel's own messages, and a look every second in case those do not come here either
-//!                        └─▶ generation + 1 ─▶ everybody who waits looks again
+//!   udevd runs:     its messages, sent when names and permissions are in place ─┐
+//!   it does not:    the kernel's own messages                                   ├─▶ generation + 1 ─▶ who waits looks again
+//!   always:         a look at sysfs every second, where no message arrives     ─┘
 //! ```
 //!
 //! It does not say what happened, and it may wake for nothing: whoever is woken looks, as it would have anyway.
@@ -25,8 +25,8 @@ const CLASSES: [&str; 2] = ["video4linux", "sound"];
 /// udevd's socket: it is there while udevd runs.
 const UDEVD: &str = "/run/udev/control";
 
-const LOOK_BESIDE_UDEV: Duration = Duration::from_secs(10);
-const LOOK_ALONE: Duration = Duration::from_secs(1);
+/// Messages get lost, and in a container none may come at all.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The process's watch over its plugs.
 #[derive(Clone)]
@@ -87,7 +87,7 @@ fn watch(plug: &Plug, classes: &Path) {
         if udevd != Some(runs) {
             (socket, udevd) = (listen(runs), Some(runs));
         }
-        let heard = hear(socket.as_ref(), if runs { LOOK_BESIDE_UDEV } else { LOOK_ALONE });
+        let heard = hear(socket.as_ref(), LOOK);
         let now = nodes(classes);
         if heard || now != known {
             known = now;

@@ -70,7 +70,8 @@ impl Mishap {
 
     pub fn expected(self) -> Expected {
         let (signal, alarm, retry_ms) = match self {
-            Self::NoSignal => (Some("no_signal"), "no signal", 0),
+            // With the signal the virtual camera takes its 5 V away, as a cable that is pulled out does.
+            Self::NoSignal => (Some("no_cable"), "no cable", 0),
             Self::NoLock => (Some("no_sync"), "no sync", 0),
             Self::OutOfRange => (Some("out_of_range"), "out of range", 0),
             Self::FramesStop => (Some("locked"), "no picture comes", 0),

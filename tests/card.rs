@@ -1,0 +1,199 @@
+//! Finding cards, EDID, connectors and analogue standards against real V4L2 nodes: those of `vivid`, on the bench machine.
+//!
+//! Run there by `tests/vm/cards.sh`, which loads the driver with two cards: one with HDMI, one with an antenna, S-Video and HDMI.
+//! The tests change the cards, so that they run one after the other.
+
+#![allow(clippy::disallowed_methods)]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use onaird::capture::analogue::{Remark, Standard};
+use onaird::capture::find::claims::Claims;
+use onaird::capture::find::plug::Plug;
+use onaird::capture::find::scan::scan;
+use onaird::capture::find::{Node, Wanted, in_order, stable_name};
+use onaird::capture::{analogue_io, devices, edid, edid_io};
+use onaird::config::Connector;
+use onaird::status::Signal;
+use onaird::units::MediaTime;
+
+const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
+const HDMI_CARD: &str = "platform:vivid-000";
+const MANY_CARD: &str = "platform:vivid-001";
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn card(bus: &str) -> Node {
+    let wanted = Wanted::Bus(bus.into());
+    scan().into_iter().find(|node| wanted.fits(node)).unwrap_or_else(|| panic!("no {bus}; run tests/vm/cards.sh"))
+}
+
+fn open(node: &Node) -> File {
+    OpenOptions::new().read(true).write(true).open(&node.path).unwrap()
+}
+
+fn run(command: &str, arguments: &[&str]) -> String {
+    let output = Command::new(command).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Sets a control of the card by `v4l2-ctl`.
+fn set(node: &Node, controls: &str) {
+    run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "-c", controls]);
+}
+
+fn cards() -> usize {
+    in_order(&scan()).len()
+}
+
+/// Unbinds or binds the driver; how long it takes until the watch has noticed and the cards are as many as they should be.
+fn plug(order: &str, expected: usize) -> Duration {
+    let plug = Plug::shared();
+    let mut seen = plug.generation();
+    let began = Instant::now();
+    fs::write(format!("{DRIVER}/{order}"), "vivid.0").unwrap();
+    loop {
+        assert!(plug.wait(&mut seen, LIMIT), "{order}: nothing was noticed; {} cards instead of {expected}", cards());
+        if cards() == expected {
+            return began.elapsed();
+        }
+    }
+}
+
+/// Waits until the watch has heard nothing for a while, so that what follows is heard for itself.
+fn quiet() {
+    let plug = Plug::shared();
+    let mut seen = plug.generation();
+    while plug.wait(&mut seen, Duration::from_secs(2)) {}
+}
+
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn cards_are_found_and_shared_out() {
+    let nodes = scan();
+    let found = in_order(&nodes);
+    assert_eq!(found.iter().map(|node| node.bus.as_str()).collect::<Vec<_>>(), [HDMI_CARD, MANY_CARD], "{nodes:#?}");
+    assert!(nodes.len() > found.len(), "vivid's output is no capture device, and should be among {nodes:#?}");
+    assert!(found.iter().all(|node| node.driver == "vivid" && node.card == "vivid" && node.usb.is_none()), "{found:#?}");
+    // Both sit on one platform device, so that udev's names are the same for both and lead to one of them.
+    let names = found.iter().map(|node| stable_name(node, &nodes)).collect::<Vec<_>>();
+    assert_eq!(names, [HDMI_CARD, MANY_CARD].map(|bus| (format!("bus:{bus}").into(), true)));
+    let claims = Claims::default();
+    for (input, device) in [("a", "auto"), ("b", "auto"), ("c", "auto")] {
+        claims.enter(input, Wanted::parse(device.as_ref()));
+    }
+    let paths = ["a", "b"].map(|input| claims.resolve(input, &nodes, MediaTime::ZERO).unwrap());
+    assert_eq!(paths, [found[0].path.clone(), found[1].path.clone()]);
+    assert!(claims.resolve("c", &nodes, MediaTime::ZERO).is_err());
+    println!("{}", devices::list().join("\n"));
+}
+
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn plugging_is_noticed_with_and_without_udevd() {
+    const UDEVD: [&str; 3] = ["systemd-udevd-control.socket", "systemd-udevd-kernel.socket", "systemd-udevd.service"];
+    quiet();
+    let gone = plug("unbind", 0);
+    quiet();
+    println!("with udevd: gone after {gone:?}, back after {:?}", plug("bind", 2));
+    run("systemctl", &[&["stop"][..], &UDEVD].concat());
+    // The watch goes over to the kernel's messages with its next look.
+    assert!(!fs::exists("/run/udev/control").unwrap());
+    quiet();
+    let gone = plug("unbind", 0);
+    quiet();
+    println!("without udevd: gone after {gone:?}, back after {:?}", plug("bind", 2));
+    run("systemctl", &[&["start"][..], &UDEVD].concat());
+    run("udevadm", &["trigger", "--subsystem-match=video4linux", "--action=add"]);
+    run("udevadm", &["settle"]);
+}
+
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn an_edid_is_written_once_and_read_back_by_another_program() {
+    for (bus, connector) in [(HDMI_CARD, 0), (MANY_CARD, 2)] {
+        let node = card(bus);
+        let file = open(&node);
+        let ours = edid::built_in(1280, 720, 25.0);
+        let fd = file.as_raw_fd();
+        assert_eq!(edid_io::write_edid(fd, connector, &ours), Ok(edid_io::Written::Changed), "{bus}");
+        assert_eq!(edid_io::write_edid(fd, connector, &ours), Ok(edid_io::Written::Same), "{bus}");
+        let present = edid_io::read_edid(fd, connector).unwrap();
+        assert!(edid::is_same(&present, &ours) && edid::read(&present).is_ok(), "{bus}");
+        let argument = format!("--get-edid=pad={connector},format=raw,file=/tmp/edid");
+        run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), &argument]);
+        assert!(fs::read("/tmp/edid").unwrap() == present, "{bus}");
+    }
+    let analogue = open(&card(MANY_CARD));
+    let refused = edid_io::write_edid(analogue.as_raw_fd(), 0, &edid::built_in(1920, 1080, 60.0));
+    assert_eq!(refused, Ok(edid_io::Written::NotTaken), "an antenna has no EDID");
+}
+
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn connectors_are_chosen_by_name_and_by_their_signal() {
+    let node = card(MANY_CARD);
+    let file = open(&node);
+    let fd = file.as_raw_fd();
+    let entrances = analogue_io::entrances(fd);
+    let kinds = entrances.iter().map(|entrance| (entrance.analogue, entrance.digital)).collect::<Vec<_>>();
+    assert_eq!(kinds, [(true, false), (true, false), (false, true)], "{entrances:#?}");
+    let named = |number: usize| Connector::Name(entrances[number].name.to_uppercase());
+    for number in [2, 0, 1] {
+        assert_eq!(analogue_io::select(fd, &named(number)), Ok(Some(number as u32)));
+        assert_eq!(analogue_io::current(fd), Some(number as u32));
+    }
+    // S-Video is in use and has a signal: it stays.
+    set(&node, "standard_signal_mode=0");
+    assert_eq!(analogue_io::select(fd, &Connector::Auto), Ok(Some(1)));
+    // Neither it nor the antenna has one: HDMI, the only other.
+    set(&node, "standard_signal_mode=1");
+    assert_eq!(analogue_io::select(fd, &named(0)), Ok(Some(0)));
+    set(&node, "standard_signal_mode=2");
+    assert_eq!(analogue_io::select(fd, &Connector::Auto), Ok(Some(2)));
+    // Nothing anywhere: the one in use.
+    set(&node, "dv_timings_signal_mode=1");
+    assert_eq!(analogue_io::select(fd, &Connector::Auto), Ok(Some(2)));
+    set(&node, "dv_timings_signal_mode=0");
+    assert_eq!(analogue_io::power_present(fd), Some(true));
+    assert!(analogue_io::select(fd, &Connector::Name("SDI".into())).unwrap_err().contains(&entrances[2].name));
+}
+
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn analogue_standards_are_detected_and_followed() {
+    // The positions of the control `standard`.
+    const PAL: u32 = 4;
+    const NTSC_M: u32 = 0;
+    let node = card(MANY_CARD);
+    let file = open(&node);
+    let fd = file.as_raw_fd();
+    assert_eq!(analogue_io::select(fd, &Connector::Number(1)), Ok(Some(1)));
+    for (standard, family) in [(PAL, Standard::Lines625), (NTSC_M, Standard::Lines525), (PAL, Standard::Lines625)] {
+        set(&node, "standard_signal_mode=4");
+        set(&node, &format!("standard={standard}"));
+        let found = analogue_io::look_analogue(fd).unwrap();
+        assert_eq!((found.signal, found.standard), (Signal::Locked, Some(family)));
+        assert!(analogue_io::follow_standard(fd).unwrap().is_some() || family == Standard::Lines625, "{standard}");
+        assert_eq!(analogue_io::follow_standard(fd), Ok(None), "it follows now");
+        let format = run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "-V"]);
+        let size = format!("720/{}", family.timings().height);
+        assert!(format.contains(&size), "{size} in {format}");
+    }
+    for (mode, signal) in [(1, Signal::NoSignal), (2, Signal::NoSync), (0, Signal::Locked)] {
+        set(&node, &format!("standard_signal_mode={mode}"));
+        assert_eq!(analogue_io::look_analogue(fd).unwrap().signal, signal, "mode {mode}");
+    }
+    // The antenna: vivid has a station every 6 MHz, grey beside it, noise between.
+    assert_eq!(analogue_io::select(fd, &Connector::Number(0)), Ok(Some(0)));
+    for (mhz, signal, remark) in
+        [("49.25", Signal::Locked, None), ("48.5", Signal::Locked, Some(Remark::BlackAndWhite)), ("51.25", Signal::NoSync, None)]
+    {
+        run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "-f", mhz]);
+        let found = analogue_io::look_analogue(fd).unwrap();
+        assert_eq!((found.signal, found.remark), (signal, remark), "{mhz} MHz");
+    }
+}
