@@ -17,6 +17,7 @@ use crate::units::MediaTime;
 pub struct Monitor {
     pictures: Arc<Mutex<Told<PictureWatch, Sight>>>,
     sound: Arc<Mutex<Told<SoundWatch, bool>>>,
+    watch: Watch,
     format: RawFormat,
     stride: usize,
     report: Report<status::Input>,
@@ -33,7 +34,8 @@ impl Monitor {
         let pictures = Told { rule: PictureWatch::new(watch), told: Sight::default() };
         let sound = Told { rule: SoundWatch::new(watch), told: false };
         let stride = format.layout().stride()[0] as usize;
-        Self { pictures: Arc::new(Mutex::new(pictures)), sound: Arc::new(Mutex::new(sound)), format, stride, report }
+        let (pictures, sound) = (Arc::new(Mutex::new(pictures)), Arc::new(Mutex::new(sound)));
+        Self { pictures, sound, watch: watch.clone(), format, stride, report }
     }
 
     /// Looks at a picture of the program's format, or lets it pass if the last one looked at is not old.
@@ -47,6 +49,15 @@ impl Monitor {
         let sight = pictures.rule.look(&Luma { data: &data, stride: self.stride, width, height }, frame.time);
         if std::mem::replace(&mut pictures.told, sight) != sight {
             self.report.update(|input| (input.frozen, input.black) = (sight.frozen, sight.black));
+        }
+    }
+
+    /// No picture comes any more: what was found of the last ones is over.
+    pub fn blind(&self) {
+        let mut pictures = self.pictures.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        pictures.rule = PictureWatch::new(&self.watch);
+        if std::mem::take(&mut pictures.told) != Sight::default() {
+            self.report.update(|input| (input.frozen, input.black) = (false, false));
         }
     }
 
@@ -97,5 +108,8 @@ mod tests {
         assert_eq!(play(&|_| 120, 0), (true, false, true));
         assert_eq!(play(&|_| 17, 1), (true, true, true));
         assert_eq!(play(&|index| 40 + (index % 100) as u8, 5_000), (false, false, false));
+        assert_eq!(play(&|_| 120, 5_000), (true, false, false));
+        monitor.blind();
+        assert!(!status.borrow().inputs[0].frozen);
     }
 }

@@ -187,6 +187,8 @@ impl Capture {
         if passes {
             self.told.fault = None;
             self.backoff.reset();
+        } else {
+            self.port.monitor.blind();
         }
         self.say(signal);
     }
@@ -207,6 +209,7 @@ impl Capture {
             _ => self.lock.signal(),
         };
         self.lock.ended(signal, self.now());
+        self.port.monitor.blind();
         self.port.report.update(|input| {
             input.signal = signal;
             input.rolling = false;
