@@ -39,20 +39,30 @@ pub struct Filler {
     format: Arc<Format>,
     pictures: [Bytes; 2],
     made: usize,
+    /// When the next picture may be due at the earliest.
+    next: MediaTime,
 }
 
 impl Filler {
     /// Packets that have this rate if there is one each [`INTERVAL`].
     pub fn new(rate: BitRate) -> Self {
         let bytes = (rate.bps() / 8 * INTERVAL.as_millis() as u64 / 1000).min(MAX_PACKET);
-        Self { format: Arc::new(format(rate)), pictures: BLACK.map(|picture| padded(picture, bytes as usize)), made: 0 }
+        Self {
+            format: Arc::new(format(rate)),
+            pictures: BLACK.map(|picture| padded(picture, bytes as usize)),
+            made: 0,
+            next: MediaTime::ZERO,
+        }
     }
 
     pub fn format(&self) -> &Format {
         &self.format
     }
 
+    /// A packet for about this time. A machine that was busy makes several at once; no two of them have the same millisecond.
     pub fn packet(&mut self, time: MediaTime) -> Packet {
+        let time = time.max(self.next);
+        self.next = time + Duration::from_millis(1);
         self.made += 1;
         let data = self.pictures[self.made % 2].clone();
         Packet { track: Track::Video, time, duration: INTERVAL, keyframe: true, data, format: self.format.clone() }
@@ -98,8 +108,9 @@ mod tests {
         #[test]
         fn packets_have_the_wanted_rate_and_are_whole(bps in 100_000u64..300_000_000) {
             let mut filler = Filler::new(BitRate::from_bps(bps));
-            for _ in 0..3 {
-                let data = filler.packet(MediaTime::ZERO).data;
+            for made in 0..3 {
+                let Packet { data, time, .. } = filler.packet(MediaTime::ZERO);
+                prop_assert_eq!(time.millis(), made);
                 let want = (bps / 8 * 20 / 1000).clamp(70, MAX_PACKET);
                 prop_assert!(data.len().abs_diff(want as usize) <= 1, "{} {want}", data.len());
                 let first = u32::from_be_bytes(*data.first_chunk().unwrap()) as usize;
