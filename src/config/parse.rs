@@ -96,7 +96,7 @@ fn config(mut top: Section, around: &Around) -> Config {
     let device = device(top.section("device", "[device]"));
     let mut program_section = top.section("program", "[program]");
     let mut program = program(&mut program_section, around);
-    let inputs = inputs(&mut top, program.latency, around);
+    let inputs = inputs(&mut top, &program, around);
     start_input(&mut program_section, &mut program, &inputs);
     program_section.finish(&[]);
     let archive = archive(top.section("archive", "[archive]"), around);
@@ -179,16 +179,16 @@ fn start_input(section: &mut Section, program: &mut Program, inputs: &[Input]) {
         if chosen.is_empty() { first.into_iter().collect() } else { chosen.into_iter().map(|(name, _)| name).collect() };
 }
 
-fn inputs(top: &mut Section, latency: Duration, around: &Around) -> Vec<Input> {
+fn inputs(top: &mut Section, program: &Program, around: &Around) -> Vec<Input> {
     let sections = top.sections("input", "[[input]]");
     if sections.is_empty() && !top.has_refused("input") {
         top.findings().missing(1, "there is no input; add an [[input]] with `kind = \"v4l2\"`, \"file\" or \"test\"");
     }
     let mut names = Names::default();
-    sections.into_iter().zip(1..).map(|(section, number)| input(section, number, &mut names, latency, around)).collect()
+    sections.into_iter().zip(1..).map(|(section, number)| input(section, number, &mut names, program, around)).collect()
 }
 
-fn input(mut section: Section, number: usize, names: &mut Names, latency: Duration, around: &Around) -> Input {
+fn input(mut section: Section, number: usize, names: &mut Names, program: &Program, around: &Around) -> Input {
     let name = names.take(&mut section, format!("input-{number}"), "inputs");
     let word = section.value("kind", "v4l2", one_of(KINDS.map(|(kind, _)| (kind, kind))));
     for (kind, keys) in KINDS.iter().filter(|(kind, _)| *kind != word) {
@@ -200,7 +200,7 @@ fn input(mut section: Section, number: usize, names: &mut Names, latency: Durati
         _ => v4l2(&mut section, around),
     };
     let hold = section.value("hold", Duration::from_millis(300), duration(Duration::ZERO..=Duration::from_secs(600)));
-    let delay = delay(&mut section, latency);
+    let delay = delay(&mut section, program);
     let watch = watch(section.section("watch", "[input.watch]"), Watch::of(&kind));
     section.finish(later::INPUT);
     Input { name, kind, hold, delay, watch }
@@ -220,13 +220,15 @@ fn watch(mut section: Section, default: Watch) -> Watch {
     watch
 }
 
-/// Sound cannot go out before it has come: `SOUND_NEEDS` of the program's latency are its own, the rest can be given away.
-fn delay(section: &mut Section, latency: Duration) -> SignedDuration {
+/// Sound cannot go out before it has come: of the program's latency, `SOUND_NEEDS` and the frame that goes out with it are its own, the
+/// rest can be given away.
+fn delay(section: &mut Section, program: &Program) -> SignedDuration {
     let delay = section.value("delay", SignedDuration::ZERO, quantity("\"120ms\" or \"-80ms\""));
-    let to_spare = latency.saturating_sub(SOUND_NEEDS).as_millis() as i64;
+    let needs = SOUND_NEEDS + program.framerate.frame_duration();
+    let to_spare = program.latency.saturating_sub(needs).as_millis() as i64;
     section.rule(&["delay"], delay <= LONGEST_DELAY, || format!("want at most {LONGEST_DELAY}, got {delay}"));
     section.rule(&["delay"], delay.millis() >= -to_spare, || {
-        let (latency, needed) = (latency.as_millis(), SOUND_NEEDS.as_millis() as i64 - delay.millis());
+        let (latency, needed) = (program.latency.as_millis(), needs.as_millis() as i64 + 1 - delay.millis());
         format!(
             "with the `latency` of {latency}ms, sound can be at most {to_spare}ms earlier, got {delay}; raise `latency` to \
              \"{needed}ms\", or ask for less"
@@ -405,12 +407,12 @@ mod tests {
         let delay = |latency: &str, delay: &str| {
             format!("version = 1\n[program]\nlatency = \"{latency}\"\n[[input]]\nkind = \"test\"\ndelay = \"{delay}\"\n")
         };
-        for (millis, text) in [(-140, "-140ms"), (2000, "2s"), (0, "0ms")] {
+        for (millis, text) in [(-106, "-106ms"), (2000, "2s"), (0, "0ms")] {
             assert_eq!(good(&delay("200ms", text)).inputs[0].delay, SignedDuration::from_millis(millis));
         }
-        let early = "6: `delay`: with the `latency` of 200ms, sound can be at most 140ms earlier, got -500ms; raise `latency` to \"560ms\"…";
+        let early = "6: `delay`: with the `latency` of 200ms, sound can be at most 106ms earlier, got -500ms; raise `latency` to \"594ms\"…";
         assert_faults(&delay("200ms", "-500ms"), &[early]);
-        good(&delay("560ms", "-500ms"));
+        good(&delay("594ms", "-500ms"));
         assert_faults(&delay("20ms", "-1ms"), &["6: `delay`: with the `latency` of 20ms, sound can be at most 0ms earlier…"]);
         assert_faults(&delay("200ms", "2001ms"), &["6: `delay`: want at most 2000ms, got 2001ms"]);
         assert_faults(&delay("200ms", "5"), &["6: `delay`: want a duration such as \"120ms\" or \"-80ms\", got \"5\""]);
