@@ -28,7 +28,7 @@ out=
 prepare=
 
 # Guest-only packages; those they depend on come along if the host lacks them. The kernel is added by version.
-layer_packages=(udev kmod v4l-utils busybox-static)
+layer_packages=(udev kmod v4l-utils alsa-utils busybox-static)
 # What the guest needs to find its root and its network. All else is loaded by udev or modprobe, as on a real machine.
 early_modules=(virtio_pci 9p 9pnet_virtio overlay virtio_net)
 
