@@ -73,6 +73,7 @@ pub const MODES: [Mode; 6] = [
     Mode { name: "1280x720p30", card: "one", controls: HDMI, words: "1280x720p", aspect: 16.0 / 9.0 },
     Mode { name: "1920x1080p24", card: "one", controls: HDMI, words: "1920x1080p", aspect: 16.0 / 9.0 },
     Mode { name: "1920x1080i25", card: "one", controls: HDMI, words: "1920x1080i", aspect: 16.0 / 9.0 },
-    Mode { name: "PAL-BGH", card: "two", controls: ANALOGUE, words: "720x576i", aspect: 4.0 / 3.0 },
-    Mode { name: "NTSC-M", card: "two", controls: ANALOGUE, words: "720x480i", aspect: 4.0 / 3.0 },
+    // All 720 samples of a line are shown; 4:3 are the 704 in their middle (ITU-R BT.601).
+    Mode { name: "PAL-BGH", card: "two", controls: ANALOGUE, words: "720x576i", aspect: 720.0 / 576.0 * 59.0 / 54.0 },
+    Mode { name: "NTSC-M", card: "two", controls: ANALOGUE, words: "720x480i", aspect: 720.0 / 480.0 * 10.0 / 11.0 },
 ];
