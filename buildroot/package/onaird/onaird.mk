@@ -9,7 +9,7 @@ ONAIRD_SITE = $(BR2_EXTERNAL_ONAIR_PATH)/..
 ONAIRD_SITE_METHOD = local
 ONAIRD_LICENSE = MIT or Apache-2.0
 ONAIRD_LICENSE_FILES = LICENSE LICENSE-MIT LICENSE-APACHE
-ONAIRD_DEPENDENCIES = gstreamer1 gst1-plugins-base host-clang host-pkgconf
+ONAIRD_DEPENDENCIES = alsa-lib gstreamer1 gst1-plugins-base host-clang host-pkgconf udev
 
 define ONAIRD_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.service \
