@@ -156,13 +156,9 @@ async fn order(commands: &Commands, command: Command) -> Option<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Input, Leg, LegState};
+    use crate::conductor::alarms::tests::status_with_leg;
+    use crate::status::{Input, LegState};
     use crate::units::BitRate;
-
-    fn status_with_leg(state: LegState, down_s: u64) -> Status {
-        let leg = Leg { name: "a".into(), state, down_s, ..Leg::default() };
-        Status { legs: vec![leg], ..Status::default() }
-    }
 
     #[test]
     fn on_air_needs_media_taken_not_a_connection() {

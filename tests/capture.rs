@@ -110,6 +110,7 @@ async fn pictures_that_stop_without_a_word_are_noticed_and_the_device_is_started
     station.until("the reason", said).await;
     let starts = slot.starts();
     station.until("a new start", |_| slot.starts() > starts).await;
+    assert!(said(&station.status.borrow()), "a new start that brings nothing is no news");
     slot.change_silently(|cable| cable.flowing = true);
     station.until("the picture", is_live).await;
     station.until("no fault", |status| status.inputs[0].last_error.is_none()).await;

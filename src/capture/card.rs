@@ -39,9 +39,6 @@ pub struct Seat {
 
 /// One open device. Dropped, it is closed: no descriptor, no buffer of it is left.
 pub trait Card {
-    /// What a person calls it: "Cam Link 4K (usb-0000:00:14.0-2)".
-    fn name(&self) -> String;
-
     /// What is on the cable now; cheap, and possible at any time.
     fn look(&mut self) -> Result<Look, Fault>;
 
@@ -93,8 +90,6 @@ pub enum Wake {
 pub struct Picture {
     /// When it was captured, on CLOCK_MONOTONIC; `None` if the driver stamps by another clock.
     pub time: Option<Duration>,
-    /// The driver's count: a hole in it is a picture that was lost.
-    pub sequence: u32,
     /// The driver says that it is damaged.
     pub flawed: bool,
     /// Of a picture whose fields come one by one, which one this is.

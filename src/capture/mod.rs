@@ -55,10 +55,6 @@ const RETRY_LONGEST: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Error)]
 pub enum Error {
-    #[error("{0}")]
-    Pipeline(String),
-    #[error("no picture came for {} s", .0.as_secs())]
-    Stalled(Duration),
     #[error("the input's thread cannot be started: {0}")]
     Thread(std::io::Error),
 }
@@ -119,7 +115,7 @@ pub async fn run(
     match kind {
         config::InputKind::Test => test::run(port, stop).await,
         config::InputKind::V4l2 { device, connector, edid, audio } => {
-            let seat = v4l2::seat(&port, device, connector, edid);
+            let seat = v4l2::seat(&port, device, connector, edid).await;
             v4l2::run(seat, audio, port, stop).await
         }
         config::InputKind::File { paths, looped } => {

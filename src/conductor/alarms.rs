@@ -163,12 +163,12 @@ pub fn keep_times(before: &[Alarm], now_s: u64, mut alarms: Vec<Alarm>) -> Vec<A
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::conductor::av_offset_ms;
     use crate::status::{Input, Leg, Proof, Sound};
 
-    fn status_with_leg(state: LegState, down_s: u64) -> Status {
+    pub fn status_with_leg(state: LegState, down_s: u64) -> Status {
         let leg = Leg { name: "a".into(), state, down_s, ..Leg::default() };
         Status { legs: vec![leg], ..Status::default() }
     }

@@ -130,7 +130,6 @@ struct Pretended {
 struct Stream {
     timings: Timings,
     next: Instant,
-    sequence: u32,
 }
 
 impl Drop for Pretended {
@@ -140,10 +139,6 @@ impl Drop for Pretended {
 }
 
 impl Card for Pretended {
-    fn name(&self) -> String {
-        "a pretended card".into()
-    }
-
     fn look(&mut self) -> Result<Look, Fault> {
         let cable = self.slot.cable();
         if !cable.plugged {
@@ -166,7 +161,7 @@ impl Card for Pretended {
         }
         cable.starts += 1;
         let timings = cable.timings.unwrap_or(timings(640, 480));
-        self.stream = Some(Stream { timings, next: Instant::now(), sequence: 0 });
+        self.stream = Some(Stream { timings, next: Instant::now() });
         Ok(Native {
             fourcc: *b"YUYV",
             width: timings.width,
@@ -216,13 +211,12 @@ impl Pretended {
     fn picture(&mut self, cable: &Cable) -> Picture {
         let stream = self.stream.as_mut().expect("a running stream");
         let now = Instant::now();
-        stream.sequence += 1;
         stream.next = (stream.next + Duration::from_millis(33)).max(now);
         let pixels = (stream.timings.width * stream.timings.height) as usize;
         let bytes = [cable.luma, 128].repeat(pixels);
         self.slot.lent.fetch_add(1, Ordering::SeqCst);
         let buffer = gst::Buffer::from_slice(Lent { bytes, count: self.slot.lent.clone() });
-        Picture { time: None, sequence: stream.sequence, flawed: cable.flawed, field: None, buffer }
+        Picture { time: None, flawed: cable.flawed, field: None, buffer }
     }
 }
 

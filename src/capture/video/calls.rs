@@ -66,7 +66,6 @@ pub struct Filled {
     pub bytes: usize,
     pub flags: u32,
     pub field: u32,
-    pub sequence: u32,
     pub time: Duration,
 }
 
@@ -229,7 +228,6 @@ impl Node {
                 bytes: bytes as usize,
                 flags: buffer.flags,
                 field: buffer.field,
-                sequence: buffer.sequence,
                 time: seconds + micros,
             })
         })

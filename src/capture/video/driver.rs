@@ -86,10 +86,6 @@ struct V4l2 {
 }
 
 impl Card for V4l2 {
-    fn name(&self) -> String {
-        format!("{} ({})", self.node.caps.card, self.node.caps.bus)
-    }
-
     fn look(&mut self) -> Result<Look, Fault> {
         if let Some(Found { signal, standard, remark }) = analogue_io::look_analogue(self.node.fd()) {
             return Ok(Look { signal, timings: standard.map(Standard::timings), remark });
@@ -258,7 +254,6 @@ impl V4l2 {
         let Some(lease) = pool.lend(filled.index, filled.bytes) else { return Ok(Wake::Nothing) };
         Ok(Wake::Picture(Picture {
             time: stamp(&filled),
-            sequence: filled.sequence,
             flawed: filled.flags & sys::V4L2_BUF_FLAG_ERROR != 0 || filled.bytes == 0,
             field: field(filled.field),
             buffer: gst::Buffer::from_slice(lease),

@@ -50,7 +50,7 @@ const MAX_DOUBLINGS: u32 = 3;
 pub enum Verdict {
     Stay,
     /// Another signal is on the cable than the stream was started for.
-    NewTimings(Timings),
+    NewTimings,
     /// The signal is there, pictures are not.
     Stalled,
 }
@@ -78,6 +78,9 @@ pub struct Lock {
     pending: Option<(Timings, MediaTime)>,
     silence: Duration,
     last_picture: MediaTime,
+    started: MediaTime,
+    /// The device has said without a break that there is a signal.
+    signal_since: Option<MediaTime>,
     /// Streams in a row that brought nothing at all.
     barren: u32,
 }
@@ -93,6 +96,8 @@ impl Lock {
             pending: None,
             silence: SHORTEST_SILENCE,
             last_picture: now,
+            started: now,
+            signal_since: None,
             barren: 0,
         }
     }
@@ -102,18 +107,18 @@ impl Lock {
         self.in_force = self.look.timings;
         self.pending = None;
         self.silence = SHORTEST_SILENCE.max(3 * frame);
-        self.last_picture = now;
+        self.started = now;
         self.barren += 1;
     }
 
     /// The stream has ended, or its device is gone.
     pub fn ended(&mut self, signal: Signal, now: MediaTime) {
-        self.look = Look::new(signal, None);
+        self.see(Look::new(signal, None), now);
         self.lose(now);
     }
 
     pub fn looked(&mut self, look: Look, now: MediaTime) {
-        self.look = look;
+        self.see(look, now);
         self.note_timings(now);
         let good = self.agrees();
         self.state = match self.state {
@@ -146,7 +151,7 @@ impl Lock {
 
     /// To be called at least every 100 ms, also while nothing comes.
     pub fn verdict(&mut self, now: MediaTime) -> Verdict {
-        let quiet = now.since(self.last_picture);
+        let quiet = now.since(self.last_picture.max(self.started));
         if quiet > self.silence && self.state != State::Lost {
             self.lose(now);
         }
@@ -156,7 +161,7 @@ impl Lock {
             self.losses = 0;
         }
         match self.pending {
-            Some((timings, since)) if now.since(since) >= SETTLE => Verdict::NewTimings(timings),
+            Some((_, since)) if now.since(since) >= SETTLE => Verdict::NewTimings,
             None if self.look.signal == Signal::Locked && quiet > self.patience() => Verdict::Stalled,
             _ => Verdict::Stay,
         }
@@ -181,14 +186,19 @@ impl Lock {
         matches!(self.state, State::Locked { .. })
     }
 
-    /// How long no picture has come.
+    /// How long no picture has come although there is a signal, however often the stream was started meanwhile.
     pub fn quiet(&self, now: MediaTime) -> Duration {
-        now.since(self.last_picture)
+        self.signal_since.map_or(Duration::ZERO, |since| now.since(since.max(self.last_picture)))
     }
 
     /// A second look is wanted soon.
     pub fn doubts(&self) -> bool {
         matches!(self.state, State::Doubt { .. }) || self.pending.is_some()
+    }
+
+    fn see(&mut self, look: Look, now: MediaTime) {
+        self.look = look;
+        self.signal_since = (look.signal == Signal::Locked).then(|| self.signal_since.unwrap_or(now));
     }
 
     fn agrees(&self) -> bool {

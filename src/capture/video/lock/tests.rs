@@ -135,6 +135,21 @@ fn a_device_that_is_slow_to_wake_up_gets_the_time_for_it() {
 }
 
 #[test]
+fn silence_is_counted_through_new_starts_but_not_without_a_signal() {
+    let mut bench = Bench::new(locked(720));
+    bench.pass(1000, true);
+    bench.pass(3000, false);
+    bench.lock.started(FRAME, at(bench.millis));
+    assert!(bench.lock.quiet(at(bench.millis)) >= Duration::from_secs(3));
+    bench.look = NOTHING;
+    bench.pass(5000, false);
+    assert_eq!(bench.lock.quiet(at(bench.millis)), Duration::ZERO);
+    bench.look = locked(720);
+    bench.pass(200, false);
+    assert!(bench.lock.quiet(at(bench.millis)) <= Duration::from_millis(200), "it has just come back");
+}
+
+#[test]
 fn a_receiver_that_stops_stays_locked_in_words_but_nothing_passes() {
     let mut bench = Bench::new(locked(720));
     bench.pass(1000, true);
@@ -159,7 +174,7 @@ fn new_timings_must_settle_and_the_same_ones_change_nothing() {
     assert_eq!(bench.verdict(), Verdict::Stay);
     assert!(!bench.lock.passes(), "pictures of the old size are not shown");
     bench.pass(250, true);
-    assert_eq!(bench.verdict(), Verdict::NewTimings(timings(1080)));
+    assert_eq!(bench.verdict(), Verdict::NewTimings);
     bench.look = locked(720);
     bench.pass(150, true);
     assert_eq!((bench.verdict(), bench.lock.passes()), (Verdict::Stay, false), "back again, to be proved");
