@@ -123,7 +123,7 @@ fn v4l2src(pictures: u32) -> ExitCode {
     gst::init().expect("GStreamer");
     let text = format!(
         "v4l2src device={DEVICE} num-buffers={pictures} ! video/x-raw,format=YUY2 ! queue \
-         ! appsink name=sink sync=false max-buffers=1 drop=true"
+         ! appsink sync=false max-buffers=1 drop=true wait-on-eos=false"
     );
     let pipeline = gst::parse::launch(&text).expect("a pipeline");
     pipeline.set_state(gst::State::Playing).expect("a stream");
