@@ -4,6 +4,7 @@
 //! looks at the status a few times a second, writes what follows from it (on air, alarms, events) and sends the orders. No room asks another for anything.
 
 pub mod agreement;
+pub mod airtime;
 pub mod alarms;
 pub mod selection;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use self::agreement::Agreement;
+use self::airtime::Airtime;
 use self::alarms::{alarms, keep_times};
 use self::selection::{Move, Selection};
 use crate::clock::MediaClock;
@@ -21,7 +23,7 @@ use crate::config::{self, Config, InputKind};
 use crate::control::{Chooser, Command, Commands, Rates, Reply, Request};
 use crate::report::Events;
 use crate::status::{self, Status};
-use crate::units::{BitRate, MediaTime};
+use crate::units::{BitRate, MediaTime, Span};
 
 /// How often the conductor looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -31,6 +33,7 @@ const LOOK: Duration = Duration::from_millis(100);
 pub enum Room {
     Program,
     Input(String),
+    Archive,
 }
 
 /// What a room is told to do.
@@ -97,6 +100,7 @@ pub async fn run(
     let mut interval = tokio::time::interval(LOOK);
     let mut agreement = Agreement::default();
     let mut selection = Selection::new(&config);
+    let mut airtime = Airtime::default();
     loop {
         interval.tick().await;
         let now = clock.now();
@@ -123,6 +127,13 @@ pub async fn run(
         if let Some(news) = news {
             events.add(news);
         }
+        let dark = airtime.news(&status.borrow(), now);
+        for span in dark {
+            events.add(reached_nobody(span));
+            if let Some(archive) = rooms.get(&Room::Archive) {
+                order(archive, Command::NotOnAir(span)).await;
+            }
+        }
     }
 }
 
@@ -140,6 +151,16 @@ fn summarize(status: &watch::Sender<Status>, now_s: u64) {
         status.device.uptime_s = now_s;
         changed
     });
+}
+
+fn reached_nobody(span: Span) -> String {
+    let seconds = |ms: u64| ms as f64 / 1000.0;
+    format!(
+        "{:.1} s of the program ({:.1} s to {:.1} s) reached no origin",
+        seconds(span.length_ms()),
+        seconds(span.from_ms),
+        seconds(span.until_ms)
+    )
 }
 
 fn switch(to: &Move) -> Command {

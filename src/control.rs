@@ -4,9 +4,9 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::units::BitRate;
+use crate::units::{BitRate, Span};
 
-/// An order to the program, to the inputs or to the legs.
+/// An order to the program, to the inputs, to the legs or to the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Show this input from the next frame on. `fade`: frames in which it is mixed with what is shown, 0 a cut, `None` as the
@@ -22,6 +22,8 @@ pub enum Command {
     Roll { input: String },
     /// Stop playing this input and make it ready at its first picture; devices take no notice.
     Cue { input: String },
+    /// This stretch of the program reached no origin: to be remembered beside the recording.
+    NotOnAir(Span),
     /// Check every origin of every leg, without disturbing what runs; the reply is the report, line by line.
     Preflight,
 }

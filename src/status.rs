@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::units::Span;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     pub device: Device,
@@ -188,6 +190,12 @@ pub struct Leg {
     /// What was found when the stream was pulled back; none unless live on an origin with `verify`.
     #[serde(default)]
     pub proof: Option<Proof>,
+    /// The last stretches of the program that none of its origins got, oldest first.
+    #[serde(default)]
+    pub missed: Vec<Span>,
+    /// While it has no connection: from when on nothing has got there, in program time. What is still in memory may yet be sent.
+    #[serde(default)]
+    pub missing_since_ms: Option<u64>,
 }
 
 /// Whether the world can get what the leg sends.

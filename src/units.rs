@@ -47,6 +47,30 @@ impl MediaTime {
     }
 }
 
+/// A stretch of the program: from its first moment to the one after its last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// Program time, in milliseconds since the daemon's start.
+    pub from_ms: u64,
+    pub until_ms: u64,
+}
+
+impl Span {
+    pub fn new(from: MediaTime, until: MediaTime) -> Self {
+        Self { from_ms: from.millis(), until_ms: until.millis() }
+    }
+
+    pub const fn length_ms(self) -> u64 {
+        self.until_ms.saturating_sub(self.from_ms)
+    }
+
+    /// What both have in common; `None` if that is nothing.
+    pub fn common(self, other: Self) -> Option<Self> {
+        let common = Self { from_ms: self.from_ms.max(other.from_ms), until_ms: self.until_ms.min(other.until_ms) };
+        (common.from_ms < common.until_ms).then_some(common)
+    }
+}
+
 impl std::ops::Add<Duration> for MediaTime {
     type Output = Self;
 

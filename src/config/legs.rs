@@ -150,16 +150,10 @@ struct Place {
 
 /// An origin takes one publisher per key: a second leg would be refused, or throw the first one out.
 fn claim(places: &mut Vec<Place>, place: Place, leg: &str, findings: &Findings) {
-    if let Some(other) = places.iter().find(|other| other.leg != place.leg && is_same(&other.origin, &place.origin)) {
+    if let Some(other) = places.iter().find(|other| other.leg != place.leg && other.origin.is_same_place(&place.origin)) {
         let host = &place.origin.url.host;
         let text = format!("`url`: leg \"{leg}\" publishes to {host} with the key of another leg, in line {}", other.line);
         findings.fault(place.line, format!("{text}; give each leg its own origin or key"));
     }
     places.push(place);
-}
-
-/// Two ports of one host may be two servers; but the encrypted and the plain port are taken for two doors of one.
-fn is_same(one: &Origin, other: &Origin) -> bool {
-    let (a, b) = (&one.url, &other.url);
-    (a.port == b.port || a.secure != b.secure) && a.host == b.host && a.app == b.app && one.key == other.key
 }

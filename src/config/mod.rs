@@ -312,6 +312,13 @@ impl Origin {
     pub fn new(url: OriginUrl, key: Secret) -> Self {
         Self { url, key, login: None, weight: 1, ca_file: None, verify: None }
     }
+
+    /// Whether both are the same server with the same key, which takes one publisher. Two ports of one host may be two servers;
+    /// but the encrypted and the plain port are taken for two doors of one.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        let (a, b) = (&self.url, &other.url);
+        (a.port == b.port || a.secure != b.secure) && a.host == b.host && a.app == b.app && self.key == other.key
+    }
 }
 
 /// An RTMP URL that ends with the stream's name, as [`Origin::verify`] may be one: the place, and the name.

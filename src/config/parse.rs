@@ -202,6 +202,7 @@ fn input(mut section: Section, number: usize, names: &mut Names, program: &Progr
     let hold = section.value("hold", Duration::from_millis(300), duration(Duration::ZERO..=Duration::from_secs(600)));
     let delay = delay(&mut section, program);
     let watch = watch(section.section("watch", "[input.watch]"), Watch::of(&kind));
+    sound_in_time(&mut section, program, &kind);
     section.finish(later::INPUT);
     Input { name, kind, hold, delay, watch }
 }
@@ -235,6 +236,18 @@ fn delay(section: &mut Section, program: &Program) -> SignedDuration {
         )
     });
     delay
+}
+
+/// What a sound device gives comes in pieces: with less latency than they need there would be holes between them.
+fn sound_in_time(section: &mut Section, program: &Program, kind: &InputKind) {
+    let has_sound = matches!(kind, InputKind::V4l2 { audio: Some(_), .. });
+    let needs = SOUND_NEEDS + program.framerate.frame_duration();
+    section.rule(&["audio"], !has_sound || program.latency >= needs, || {
+        let (latency, needed) = (program.latency.as_millis(), needs.as_millis() + 1);
+        format!(
+            "the program's `latency` of {latency}ms is too short for sound; raise it to \"{needed}ms\", or set audio = \"none\""
+        )
+    });
 }
 
 fn v4l2(section: &mut Section, around: &Around) -> InputKind {
@@ -416,6 +429,18 @@ mod tests {
         assert_faults(&delay("20ms", "-1ms"), &["6: `delay`: with the `latency` of 20ms, sound can be at most 0ms earlier…"]);
         assert_faults(&delay("200ms", "2001ms"), &["6: `delay`: want at most 2000ms, got 2001ms"]);
         assert_faults(&delay("200ms", "5"), &["6: `delay`: want a duration such as \"120ms\" or \"-80ms\", got \"5\""]);
+    }
+
+    #[test]
+    fn sound_needs_some_latency() {
+        let input = |latency: &str, audio: &str| {
+            let program = format!("version = 1\n[program]\nlatency = \"{latency}\"\n");
+            format!("{program}[[input]]\nkind = \"v4l2\"\naudio = \"{audio}\"\n")
+        };
+        let short = "6: `audio`: the program's `latency` of 50ms is too short for sound; raise it to \"94ms\"…";
+        assert_faults(&input("50ms", "auto"), &[short]);
+        good(&input("94ms", "auto"));
+        good(&input("50ms", "none"));
     }
 
     #[test]

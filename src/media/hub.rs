@@ -40,6 +40,8 @@ struct Ring {
     /// Sequence of the first packet in the ring.
     tail: Sequence,
     bytes: usize,
+    /// Of the first packet since the start.
+    first: Option<MediaTime>,
 }
 
 impl Default for Hub {
@@ -78,6 +80,11 @@ impl Hub {
         self.ring().packets.back().map(|packet| packet.time)
     }
 
+    /// Time of the very first packet, which may be long gone; `None` before it.
+    pub fn first_time(&self) -> Option<MediaTime> {
+        self.ring().first
+    }
+
     /// Whether this packet is still in memory.
     pub fn holds(&self, sequence: Sequence) -> bool {
         let ring = self.ring();
@@ -97,6 +104,7 @@ impl Ring {
 
     fn push(&mut self, packet: Packet) {
         let keep_from = packet.time.saturating_sub(MEMORY);
+        self.first.get_or_insert(packet.time);
         self.bytes += packet.data.len();
         self.packets.push_back(Arc::new(packet));
         while self.packets.front().is_some_and(|oldest| oldest.time < keep_from) || self.bytes > MAX_BYTES {
@@ -340,6 +348,7 @@ mod tests {
         publish(&hub, 0..130, 50);
         assert!(hub.holds(0) && hub.holds(129) && !hub.holds(130));
         assert_eq!((hub.newest_keyframe(), hub.newest_time()), (Some(100), Some(MediaTime::from_millis(129 * 40))));
+        assert_eq!((hub.first_time(), Hub::new().first_time()), (Some(MediaTime::ZERO), None));
     }
 
     #[tokio::test]

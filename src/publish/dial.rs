@@ -16,6 +16,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::places::Claim;
 use super::{PublishError, address, batch, redirect, tls};
 use crate::config::{Origin, OriginUrl};
 
@@ -124,25 +125,27 @@ pub struct Route {
     pub url: OriginUrl,
     pub origin: Origin,
     pub door: Door,
+    claim: Claim,
 }
 
 impl Route {
-    pub fn new(origin: &Origin, interface: Option<String>) -> Self {
+    pub fn new(origin: &Origin, interface: Option<String>, claim: Claim) -> Self {
         let OriginUrl { secure, host, port, .. } = &origin.url;
         let door = Door::new(*secure, host, *port, origin.ca_file.clone(), interface);
-        Self { url: origin.url.clone(), origin: origin.clone(), door }
+        Self { url: origin.url.clone(), origin: origin.clone(), door, claim }
     }
 
     /// The same origin at the place that it has named itself, in full or relative to the present one; `None` if we cannot or
-    /// will not go there: what was encrypted stays encrypted.
+    /// will not go there: what was encrypted stays encrypted, and where another leg publishes with the same key is no place.
     pub fn redirected(&self, named: &str) -> Option<Self> {
         let url = OriginUrl::parse(&redirect::resolve(&self.url.to_string(), named))?;
-        (url.secure || !self.url.secure).then(|| self.at(url))
+        let there = Origin { url: url.clone(), ..self.origin.clone() };
+        ((url.secure || !self.url.secure) && self.claim.take(&there)).then(|| self.at(url))
     }
 
     fn at(&self, url: OriginUrl) -> Self {
         let door = Door { secure: url.secure, host: url.host.clone(), port: url.port, last_good: None, ..self.door.clone() };
-        Self { url, door, origin: self.origin.clone() }
+        Self { url, door, origin: self.origin.clone(), claim: self.claim.clone() }
     }
 
     /// Takes over what an attempt has learnt, wherever it was sent.
@@ -208,11 +211,13 @@ async fn attempt(address: SocketAddr, interface: Option<String>) -> Result<TcpSt
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::places::Places;
     use crate::secret::Secret;
 
     #[test]
     fn a_redirection_is_followed_but_never_out_of_encryption() {
-        let route = |url| Route::new(&Origin::new(OriginUrl::parse(url).unwrap(), Secret::new("key")), None);
+        let origin = |url| Origin::new(OriginUrl::parse(url).unwrap(), Secret::new("key"));
+        let route = |url| Route::new(&origin(url), None, Places::default().join(&[origin(url)]));
         let table = [
             ("rtmp://a/live", "rtmp://b:1936/other", Some("rtmp://b:1936/other")),
             ("rtmp://a/live", "/other", Some("rtmp://a/other")),

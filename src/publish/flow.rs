@@ -22,12 +22,13 @@ use super::dial::STEP_LIMIT;
 use super::failover::Stage;
 use super::health::{Health, SocketTruth};
 use super::rate::RateSample;
+use super::resume::Place;
 use super::session::{Event, Session, Step};
 use super::supply::{More, Supply};
 use super::{Currents, PublishError, Terms};
 use crate::clock::MediaClock;
 use crate::media::hub::Sequence;
-use crate::units::MediaTime;
+use crate::units::{MediaTime, Span};
 
 /// Batches in a row, before others get their turn.
 const MAX_PUMPS: usize = 4;
@@ -87,9 +88,10 @@ impl Flow {
         })
     }
 
-    /// Asks to publish; media starts at `start`, if that is still in memory, else at the newest keyframe.
-    pub fn publish(&mut self, start: Option<Sequence>) -> Result<(), PublishError> {
-        self.supply.begin_at(start);
+    /// Asks to publish; media starts at `start`, if that is still in memory, else at the newest keyframe. What lies between
+    /// `due` and there is left out.
+    pub fn publish(&mut self, start: Option<Sequence>, due: Option<MediaTime>) -> Result<(), PublishError> {
+        self.supply.begin_at(start, due);
         self.asked = Some(self.clock.now());
         Ok(self.session.publish()?)
     }
@@ -168,7 +170,7 @@ impl Flow {
     }
 
     /// Where another connection must go on so that nothing is missing; `None` if nothing was sent on this one.
-    pub fn resume_at(&mut self) -> Option<Sequence> {
+    pub fn resume_at(&mut self) -> Option<Place> {
         self.supply.resume_at(self.acks.read_at_least(), self.health.truth())
     }
 
@@ -177,9 +179,14 @@ impl Flow {
         self.supply.has_the_past(self.health.truth().acked_bytes)
     }
 
-    /// The packet that was last taken from the hub.
-    pub fn position(&self) -> Sequence {
-        self.supply.position()
+    /// The packet that was last taken from the hub, which is to go out on another connection.
+    pub fn place(&self) -> Place {
+        self.supply.place()
+    }
+
+    /// What of the program was left out since this was asked last.
+    pub fn take_holes(&mut self) -> Vec<Span> {
+        self.supply.take_holes()
     }
 
     /// Age of the oldest packet that is not in the kernel.

@@ -18,6 +18,7 @@ use super::flow::Flow;
 use super::line::{Line, Turn, turn};
 use super::preference::Preference;
 use super::ranging::{Ranging, RoundTrips};
+use super::resume::Place;
 use super::uplink::Voice;
 use super::view::View;
 use super::{PublishError, Room, Terms};
@@ -25,6 +26,7 @@ use crate::config::{self, Resume};
 use crate::media::hub::Sequence;
 use crate::report::Report;
 use crate::status;
+use crate::units::MediaTime;
 
 /// Looks at the sockets are at most so far apart while bytes are outstanding.
 const LOOK: Duration = Duration::from_millis(50);
@@ -48,7 +50,7 @@ pub struct Leg {
     active: Option<Line>,
     next: Option<Line>,
     /// Where the next connection must start so that nothing is missing.
-    resume: Option<Sequence>,
+    resume: Option<Place>,
     last: Outcome,
     ballot: Ballot,
     ranging: Ranging,
@@ -71,7 +73,7 @@ impl Leg {
         let wishes = Wishes { failback: config.failback, warm: config.warm };
         Self {
             view: View::new(&config.name, &config.origins, report, currents.events.clone(), currents.clock.clone()),
-            routes: config.origins.iter().map(|origin| Route::new(origin, config.interface.clone())).collect(),
+            routes: routes(&config, &room),
             failover: Failover::new(config.origins.len(), wishes),
             preference: Preference::new(config.policy, &config.origins, seed),
             voice: room.uplink.join(),
@@ -170,9 +172,9 @@ impl Leg {
         match order {
             Order::Open { origin, redirected } => self.open(origin, redirected),
             Order::Publish => {
-                let start = self.start();
+                let (start, due) = self.start();
                 if let Some(flow) = self.next.as_mut().and_then(Line::flow_mut) {
-                    flow.publish(start)?;
+                    flow.publish(start, due)?;
                 }
             }
             Order::Promote => self.promote(),
@@ -201,16 +203,21 @@ impl Leg {
     }
 
     /// Where the next connection starts: where the present one is sure to have got everything before, if that one is in doubt,
-    /// behind or gone; else at the newest keyframe.
-    fn start(&mut self) -> Option<Sequence> {
-        if self.config.resume == Resume::Live {
-            return None;
-        }
-        match self.active.as_mut().and_then(Line::flow_mut) {
-            Some(flow) if flow.verdict().is_fine() && flow.has_the_past() => None,
+    /// behind or gone; else at the newest keyframe. And from when on media is missing at the origins, if it is.
+    fn start(&mut self) -> (Option<Sequence>, Option<MediaTime>) {
+        let place = match self.active.as_mut().and_then(Line::flow_mut) {
+            Some(flow) if flow.verdict().is_fine() && flow.has_the_past() => return (None, None),
             Some(flow) => flow.resume_at().or(self.resume),
             None => self.resume,
-        }
+        };
+        let start = place.filter(|_| self.config.resume == Resume::Replay).map(|place| place.sequence);
+        (start, place.map(|place| place.time).or(self.room.currents.hub.first_time()))
+    }
+
+    /// From when on media is missing at the origins: with no connection, nothing gets there.
+    fn missing_since(&self) -> Option<MediaTime> {
+        let first = || self.room.currents.hub.first_time();
+        self.active.is_none().then(|| self.resume.map(|place| place.time).or_else(first)).flatten()
     }
 
     fn promote(&mut self) {
@@ -249,8 +256,9 @@ impl Leg {
 
     /// A planned end: the same origin again, from the very keyframe that was next.
     async fn roll_over(&mut self, reason: PublishError) {
-        let Some(flow) = self.active.as_ref().and_then(Line::flow) else { return };
-        self.resume = Some(flow.position());
+        let Some(flow) = self.active.as_mut().and_then(Line::flow_mut) else { return };
+        self.view.missed(flow.take_holes());
+        self.resume = Some(flow.place());
         tracing::info!("leg {}: {reason}", self.config.name);
         let Some(line) = self.active.take() else { return };
         self.note_end(line.origin, Outcome::Planned, line.lived());
@@ -275,14 +283,21 @@ impl Leg {
 
     /// The active connection is gone.
     fn lost(&mut self, mut line: Line, error: PublishError) {
-        self.resume = line.flow_mut().and_then(Flow::resume_at).or(self.resume);
+        if let Some(flow) = line.flow_mut() {
+            self.view.missed(flow.take_holes());
+            self.resume = flow.resume_at().or(self.resume);
+        }
         self.ended(line, error);
     }
 
     fn next_failed(&mut self, error: PublishError) {
         let Some(mut line) = self.next.take() else { return };
-        if self.active.is_none() {
-            self.resume = line.flow_mut().and_then(Flow::resume_at).or(self.resume);
+        if self.active.is_none()
+            && let Some(flow) = line.flow_mut()
+            && let Some(place) = flow.resume_at()
+        {
+            self.view.missed(flow.take_holes());
+            self.resume = Some(place);
         }
         self.ended(line, error);
     }
@@ -322,6 +337,9 @@ impl Leg {
             Ok(true) => self.tell_live(),
             Err(error) => self.active_failed(error),
         }
+        if let Some(flow) = self.active.as_mut().and_then(Line::flow_mut) {
+            self.view.missed(flow.take_holes());
+        }
         if let Some(Err(error)) = self.next.as_mut().map(|line| line.look(&mut self.view)) {
             self.next_failed(error);
         }
@@ -347,6 +365,7 @@ impl Leg {
             return;
         }
         self.told = now;
+        self.view.missing_since(self.missing_since());
         match flow {
             Some(flow) => self.view.measured(flow),
             None => self.view.publish(),
@@ -374,6 +393,11 @@ impl Leg {
         farewells.join_all().await;
         self.view.off();
     }
+}
+
+fn routes(config: &config::Leg, room: &Room) -> Vec<Route> {
+    let claim = room.places.join(if config.enabled { &config.origins } else { &[] });
+    config.origins.iter().map(|origin| Route::new(origin, config.interface.clone(), claim.clone())).collect()
 }
 
 fn is_given_up(verdict: Verdict) -> bool {

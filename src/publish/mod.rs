@@ -67,6 +67,7 @@ pub mod chunk_writer;
 pub mod circuit;
 pub mod command;
 mod conn;
+pub mod coverage;
 pub mod detect;
 mod dial;
 mod event;
@@ -79,6 +80,7 @@ mod leg;
 mod line;
 pub mod outbox;
 pub mod pace;
+mod places;
 pub mod player;
 pub mod preference;
 pub mod preflight;
@@ -112,6 +114,7 @@ use self::auth::Denied;
 use self::command::{Refusal, RefusalKind};
 use self::detect::{Evidence, Verdict};
 use self::failover::Outcome;
+use self::places::Places;
 use self::session::{SessionError, Step};
 use self::uplink::Uplink;
 use crate::clock::MediaClock;
@@ -142,11 +145,12 @@ pub struct Currents {
 pub struct Room {
     currents: Currents,
     uplink: Uplink,
+    places: Places,
 }
 
 impl Room {
     pub fn new(currents: Currents) -> Self {
-        Self { currents, uplink: Uplink::default() }
+        Self { currents, uplink: Uplink::default(), places: Places::default() }
     }
 }
 

@@ -18,6 +18,7 @@ use super::PublishError;
 use super::conn::Conn;
 use super::dial::Route;
 use super::filler::{self, Filler};
+use super::places::Places;
 use super::preflight::{self, Finding, Line, Running, Step, Taken};
 use super::steps::Publisher;
 use crate::clock::MediaClock;
@@ -82,7 +83,7 @@ impl Preflight {
         running: &(impl Fn() -> Running + Sync),
         journal: &mut Journal<'_, T>,
     ) -> Option<()> {
-        let mut route = Route::new(origin, leg.interface.clone());
+        let mut route = Route::new(origin, leg.interface.clone(), Places::default().join(&[]));
         let door = &mut route.door;
         let listed = |addresses: &Vec<_>| addresses.iter().map(std::net::SocketAddr::to_string).collect::<Vec<_>>().join(", ");
         let addresses = journal.step(Step::Dns, door.resolve(), listed).await?;
@@ -136,7 +137,9 @@ impl Preflight {
         let mut loads = JoinSet::new();
         for (index, (leg, origin)) in origins.into_iter().enumerate() {
             let (name, rate, clock) = (leg.name.clone(), preflight::offer(self.need), self.clock.clone());
-            let load = origin.map(|origin| load(Route::new(origin, leg.interface.clone()), self.device.clone(), rate, clock));
+            let load = origin.map(|origin| {
+                load(Route::new(origin, leg.interface.clone(), Places::default().join(&[])), self.device.clone(), rate, clock)
+            });
             loads.spawn(async move {
                 let rate = match load {
                     Some(load) => load.await.map_err(|error| error.to_string()),

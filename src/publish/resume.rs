@@ -34,6 +34,14 @@ pub struct Mark {
     pub wire_bytes: u64,
 }
 
+/// Where a connection must go on so that nothing is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub sequence: Sequence,
+    /// Everything before it has got there.
+    pub time: MediaTime,
+}
+
 /// What is known of an origin at the end of its connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -79,7 +87,7 @@ impl Ledger {
     }
 
     /// The keyframe to go on at; `None` if nothing was ever written.
-    pub fn resume_at(&self, taken: Taken) -> Option<Sequence> {
+    pub fn resume_at(&self, taken: Taken) -> Option<Place> {
         let sure: Box<dyn Fn(&Mark) -> bool> = match taken.read_bytes {
             Some(read) => Box::new(move |mark| mark.session_bytes <= read),
             None => {
@@ -89,7 +97,7 @@ impl Ledger {
             }
         };
         let mark = self.marks.iter().rev().find(|mark| sure(mark)).or(self.marks.front());
-        mark.map(|mark| mark.sequence)
+        mark.map(|mark| Place { sequence: mark.sequence, time: mark.time })
     }
 }
 
@@ -110,12 +118,16 @@ mod tests {
         ledger
     }
 
+    fn sequence_at(ledger: &Ledger, taken: Taken) -> Option<Sequence> {
+        ledger.resume_at(taken).map(|place| place.sequence)
+    }
+
     #[test]
     fn by_the_origin_s_own_word_the_keyframe_is_exact() {
         let table = [(0, 0), (99_999, 0), (100_000, 100), (199_999, 100), (550_000, 500), (u64::MAX, 900)];
         for (read, sequence) in table {
             let taken = Taken { read_bytes: Some(read), ..Taken::default() };
-            assert_eq!(ledger(10).resume_at(taken), Some(sequence), "{read}");
+            assert_eq!(sequence_at(&ledger(10), taken), Some(sequence), "{read}");
         }
     }
 
@@ -124,7 +136,7 @@ mod tests {
         let taken = |acked_bytes, unread_bytes| Taken { read_bytes: None, acked_bytes, unread_bytes };
         let table = [(1_089_000, 0, 700), (1_089_000, 200_000, 700), (1_089_000, 400_000, 600), (0, 0, 0), (220_000, 0, 200)];
         for (acked, unread, sequence) in table {
-            assert_eq!(ledger(10).resume_at(taken(acked, unread)), Some(sequence), "{acked} {unread}");
+            assert_eq!(sequence_at(&ledger(10), taken(acked, unread)), Some(sequence), "{acked} {unread}");
         }
     }
 
@@ -136,7 +148,7 @@ mod tests {
             ledger.keyframe(Mark { sequence, time, session_bytes: 0, wire_bytes: 0 });
         }
         ledger.packet(MediaTime::from_millis(11_000));
-        assert_eq!(ledger.resume_at(Taken { acked_bytes: 1 << 40, ..Taken::default() }), Some(0));
+        assert_eq!(sequence_at(&ledger, Taken { acked_bytes: 1 << 40, ..Taken::default() }), Some(0));
     }
 
     #[test]
@@ -155,7 +167,7 @@ mod tests {
         #[test]
         fn never_beyond_what_was_read(seconds in 1u64..200, read in 0u64..30_000_000) {
             let ledger = ledger(seconds);
-            let at = ledger.resume_at(Taken { read_bytes: Some(read), ..Taken::default() }).unwrap();
+            let at = sequence_at(&ledger, Taken { read_bytes: Some(read), ..Taken::default() }).unwrap();
             let oldest = ledger.marks.front().unwrap().sequence;
             prop_assert!(at * 1000 <= read || at == oldest);
             prop_assert!((at + 100) * 1000 > read || at == 100 * (seconds - 1));

@@ -9,15 +9,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::coverage::Coverage;
 use super::health::SocketTruth;
 use super::pace::Pace;
-use super::resume::{Ledger, Mark, Taken};
+use super::resume::{Ledger, Mark, Place, Taken};
 use super::session::Session;
 use super::wire_clock::WireClock;
 use super::{PublishError, Terms, backlog};
 use crate::media::hub::{Hub, Item, Reader, Sequence};
 use crate::media::packet::{Format, Packet, Track};
-use crate::units::MediaTime;
+use crate::units::{MediaTime, Span};
 
 pub struct Supply {
     hub: Hub,
@@ -26,6 +27,7 @@ pub struct Supply {
     wire: Option<WireClock>,
     pace: Pace,
     ledger: Ledger,
+    coverage: Coverage,
     /// What the origin's decoders know.
     format: Option<Arc<Format>>,
     /// Time of the first packet that is not yet in the kernel.
@@ -54,6 +56,7 @@ impl Supply {
             wire: None,
             pace: Pace::default(),
             ledger: Ledger::default(),
+            coverage: Coverage::default(),
             format: None,
             oldest: None,
             early: None,
@@ -62,8 +65,10 @@ impl Supply {
         }
     }
 
-    /// Media begins at `start`, if that is still in memory, else at the newest keyframe.
-    pub fn begin_at(&mut self, start: Option<Sequence>) {
+    /// Media begins at `start`, if that is still in memory, else at the newest keyframe. What lies between `due` and there has
+    /// been left out.
+    pub fn begin_at(&mut self, start: Option<Sequence>, due: Option<MediaTime>) {
+        self.coverage.begin(due);
         self.reader = self.hub.reader();
         if let Some(start) = start.filter(|start| self.hub.holds(*start)) {
             self.reader.seek(start);
@@ -112,6 +117,11 @@ impl Supply {
         std::mem::take(&mut self.dropped_gops)
     }
 
+    /// What was left out since the last time that this was asked.
+    pub fn take_holes(&mut self) -> Vec<Span> {
+        self.coverage.take_holes()
+    }
+
     /// Age of the oldest packet that is not in the kernel, against the newest of the program.
     pub fn queue(&self) -> Duration {
         match (self.oldest, self.hub.newest_time()) {
@@ -120,8 +130,13 @@ impl Supply {
         }
     }
 
-    /// The packet that was last taken from the hub.
-    pub fn position(&self) -> Sequence {
+    /// The packet that was last taken from the hub, which is to go out on another connection.
+    pub fn place(&self) -> Place {
+        let time = self.coverage.until().or(self.hub.newest_time()).unwrap_or_default();
+        Place { sequence: self.position(), time }
+    }
+
+    fn position(&self) -> Sequence {
         self.reader.position().saturating_sub(1)
     }
 
@@ -133,7 +148,7 @@ impl Supply {
     }
 
     /// Where another connection must go on so that nothing is missing; `None` if nothing was sent on this one.
-    pub fn resume_at(&mut self, read_bytes: Option<u64>, truth: SocketTruth) -> Option<Sequence> {
+    pub fn resume_at(&mut self, read_bytes: Option<u64>, truth: SocketTruth) -> Option<Place> {
         let unread_bytes = self.ledger.unread(truth.window_bytes);
         self.ledger.resume_at(Taken { read_bytes, acked_bytes: truth.acked_bytes, unread_bytes })
     }
@@ -176,6 +191,7 @@ impl Supply {
             self.mark(packet, session, truth()?);
         }
         self.ledger.packet(packet.time);
+        self.coverage.packet(packet);
         self.oldest.get_or_insert(packet.time);
         let millis = wire.millis(packet.time);
         if self.format.as_ref().is_none_or(|format| !Arc::ptr_eq(format, &packet.format)) {
@@ -271,7 +287,7 @@ mod tests {
         let (hub, format) = (Hub::new(), format());
         publish(&hub, &format, 0..200);
         let (mut supply, mut session) = (supply(&hub, Duration::from_millis(500)), session());
-        supply.begin_at(Some(50));
+        supply.begin_at(Some(50), None);
         let mut now = at(200);
         assert!(matches!(fill(&mut supply, &mut session, now), Ok(More::At(_))));
         assert!((62..=64).contains(&supply.position()), "half a second at once, got to {}", supply.position());
@@ -288,11 +304,12 @@ mod tests {
         let (hub, format) = (Hub::new(), format());
         publish(&hub, &format, 0..26);
         let (mut supply, mut session) = (supply(&hub, Duration::from_secs(2)), session());
-        supply.begin_at(None);
+        supply.begin_at(None, None);
         fill(&mut supply, &mut session, at(26)).unwrap();
         publish(&hub, &format, 26..130);
         fill(&mut supply, &mut session, at(130)).unwrap();
         assert_eq!((supply.position(), supply.take_dropped()), (129, 4));
+        assert_eq!(supply.take_holes(), [Span::new(at(26), at(125))]);
     }
 
     #[test]
@@ -300,10 +317,11 @@ mod tests {
         let (hub, format) = (Hub::new(), format());
         publish(&hub, &format, 0..1000);
         let (mut supply, mut session) = (supply(&hub, Duration::from_secs(5)), session());
-        supply.begin_at(Some(25));
+        supply.begin_at(Some(25), Some(at(25)));
         fill(&mut supply, &mut session, at(1000)).unwrap();
         let taken = Taken { read_bytes: Some(0), ..Taken::default() };
-        assert_eq!(supply.ledger.resume_at(taken), Some(975));
+        assert_eq!(supply.ledger.resume_at(taken), Some(Place { sequence: 975, time: at(975) }));
+        assert_eq!(supply.take_holes(), [Span::new(at(25), at(975))]);
     }
 
     #[test]
@@ -311,7 +329,7 @@ mod tests {
         let (hub, format) = (Hub::new(), format());
         publish(&hub, &format, 0..10);
         let (mut supply, mut session) = (supply(&hub, Duration::from_secs(5)), session());
-        supply.begin_at(None);
+        supply.begin_at(None, None);
         fill(&mut supply, &mut session, at(10)).unwrap();
         supply.end_at_keyframe();
         publish(&hub, &format, 10..30);
@@ -324,7 +342,7 @@ mod tests {
         let (hub, one, other) = (Hub::new(), format(), format());
         let (mut supply, mut session) = (supply(&hub, Duration::from_secs(5)), session());
         session.sent(usize::MAX);
-        supply.begin_at(None);
+        supply.begin_at(None, None);
         let mut bytes = Vec::new();
         for (format, range) in [(&one, 0..1), (&one, 1..2), (&other, 2..3)] {
             publish(&hub, format, range);

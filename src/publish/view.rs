@@ -12,7 +12,10 @@ use crate::clock::MediaClock;
 use crate::config::Origin;
 use crate::report::{Events, Report};
 use crate::status::{self, LegState};
-use crate::units::{BitRate, MediaTime};
+use crate::units::{BitRate, MediaTime, Span};
+
+/// Stretches that the status remembers.
+const MISSED: usize = 32;
 
 pub struct View {
     figures: status::Leg,
@@ -128,6 +131,18 @@ impl View {
         if gops > 0 {
             tracing::warn!("leg {}: {gops} GOPs left out, {} is too slow", self.figures.name, self.figures.origin);
         }
+    }
+
+    /// What of the program has been left out for good; told with the next figures.
+    pub fn missed(&mut self, holes: Vec<Span>) {
+        self.figures.missed.extend(holes);
+        let excess = self.figures.missed.len().saturating_sub(MISSED);
+        self.figures.missed.drain(..excess);
+    }
+
+    /// From when on nothing has got to an origin; told with the next figures.
+    pub fn missing_since(&mut self, since: Option<MediaTime>) {
+        self.figures.missing_since_ms = since.map(MediaTime::millis);
     }
 
     /// The bit rate that the leg votes for; told with the next figures.

@@ -56,6 +56,28 @@ async fn a_leg_that_is_asked_to_reconnect_elsewhere_goes_there_and_loses_nothing
     assert_whole(&clip, &[old, recorded], 75);
 }
 
+/// Two legs with one key are sent to one place: who comes second stays where it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_legs_are_not_sent_to_one_place_with_one_key() {
+    let there = Origin::start().await;
+    let script = || Script::friendly().after(Packet(80), reconnect_to(&there.config().url.to_string()));
+    let here = [Fake::start(script()).await, Fake::start(script()).await];
+    let mut studio = Studio::open();
+    let homes = [0, 1].map(|index| origin(here[index].port, "live"));
+    let legs = homes.clone().map(|home| studio.simple_leg(vec![home]));
+    let feeder = feed(&studio.hub, &studio.clock, Clip::lasting("1M", 30));
+    for (leg, home) in legs.into_iter().zip(&homes) {
+        studio.goes_live(leg, home).await;
+    }
+    eventually("one has gone", || here.iter().any(|fake| fake.seen().open == 0)).await;
+    seconds(2).await;
+    let open: usize = here.iter().map(|fake| fake.seen().open).sum();
+    assert_eq!((open, there.recordings().len()), (1, 1), "one is there, one stayed");
+    legs.iter().for_each(|leg| assert_eq!(studio.figures(*leg).state, LegState::Live));
+    studio.close().await;
+    feeder.abort();
+}
+
 /// As a refused connect says it: code 302 and a URL within "ex".
 fn moved_to(url: &str) -> Script {
     let ex = Value::Object(vec![("code".into(), Value::Number(302.0)), ("redirect".into(), Value::string(url))]);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use onaird::config::{self, Resume};
+use onaird::units::Span;
 
 use super::fake::Act::Pause;
 use super::fake::Cue::{Command, Hello};
@@ -16,6 +17,8 @@ struct Pair {
     leg: usize,
     preferred: Origin,
     spare: Origin,
+    /// What the leg says that neither got.
+    missed: Vec<Span>,
 }
 
 impl Pair {
@@ -24,7 +27,7 @@ impl Pair {
         let name = format!("{resume:?}");
         let leg = config::Leg { resume, ..config::Leg::new(name, vec![preferred.config(), spare.config()]) };
         let leg = studio.leg_as(leg, studio.stop.clone());
-        Self { leg, preferred, spare }
+        Self { leg, preferred, spare, missed: vec![] }
     }
 
     fn tapes(&self) -> Vec<Vec<Tag>> {
@@ -36,7 +39,7 @@ impl Pair {
 async fn suffer(signal: Signal) -> (Clip, [Pair; 2]) {
     let clip = Clip::lasting("4M", 30);
     let mut studio = Studio::open();
-    let pairs = [Pair::start(&mut studio, Resume::Replay).await, Pair::start(&mut studio, Resume::Live).await];
+    let mut pairs = [Pair::start(&mut studio, Resume::Replay).await, Pair::start(&mut studio, Resume::Live).await];
     let feeder = feed(&studio.hub, &studio.clock, clip.clone());
     for Pair { leg, preferred, .. } in &pairs {
         studio.goes_live(*leg, &preferred.config()).await;
@@ -48,6 +51,9 @@ async fn suffer(signal: Signal) -> (Clip, [Pair; 2]) {
         studio.goes_live(*leg, &spare.config()).await;
     }
     seconds(2).await;
+    for pair in &mut pairs {
+        pair.missed = studio.figures(pair.leg).missed;
+    }
     studio.close().await;
     feeder.abort();
     for pair in &pairs {
@@ -69,6 +75,7 @@ async fn nothing_is_missing_between_a_killed_origin_and_its_spare() {
 async fn a_replay_begins_where_a_frozen_origin_stopped_and_live_at_the_newest_keyframe() {
     let (clip, [replay, live]) = suffer(Signal::SIGSTOP).await;
     assert_whole(&clip, &replay.tapes(), 150);
+    assert_eq!(replay.missed, []);
     let end = picture_at(&clip, &replay.preferred.recording(), true);
     let begin = picture_at(&clip, &replay.spare.recording(), false);
     assert!(begin <= end + 34 && begin + 2000 > end, "recorded up to {end} ms, and again from {begin} ms on");
@@ -78,6 +85,10 @@ async fn a_replay_begins_where_a_frozen_origin_stopped_and_live_at_the_newest_ke
     println!("live: recorded up to {end} ms, and again from {begin} ms on");
     let compared = compare(&clip, &live.tapes());
     assert!(begin > end && compared.missing_pictures > 0 && compared.repeated_pictures == 0, "{compared:?}");
+    // What the origin's kernel had and its process may not have read counts as missing too.
+    let [told] = live.missed[..] else { panic!("want one hole: {:?}", live.missed) };
+    let missing = begin - end;
+    assert!((missing - 34..missing + 3000).contains(&told.length_ms()), "{missing} ms are missing, told {told:?}");
 }
 
 /// An answer takes so long, as from far away.
