@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use super::fmp4;
+use super::structure::Flaw;
 use crate::status::ArchiveState;
 
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,12 @@ pub enum Fault {
     Vanished { path: PathBuf },
     #[error("the program's stream cannot be put into a file: {0}; choose another program.encoder")]
     Stream(#[from] fmp4::Fault),
+    #[error("another onaird records into {}: stop it, or give this one a folder of its own with archive.directory", path.display())]
+    Taken { path: PathBuf },
+    #[error("cannot {doing} the archive's index {}: {source}; recordings are not touched by that, check the disk", path.display())]
+    Index { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("{} cannot be used: {flaw}; move it out of the archive's folder", path.display())]
+    NoSegment { path: PathBuf, flaw: Flaw },
 }
 
 impl Fault {

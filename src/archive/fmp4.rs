@@ -3,12 +3,15 @@
 //! Time 0 of both tracks is the segment's first keyframe, and every fragment says where it stands from there, so that picture
 //! and sound keep their distance exactly and nothing accumulates. Whole files are never held and none are opened here.
 
+use std::time::Duration;
+
 use mp4_atom::esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig};
 use mp4_atom::{
     Atom, Audio, Avc1, Avcc, Dinf, Dref, Encode, Esds, FourCC, Ftyp, Hdlr, Header, Mdhd, Mdia, Mfhd, Minf, Moof, Moov, Mp4a,
     Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun, TrunEntry, Url, Visual, Vmhd,
 };
 
+use super::origin::Origin;
 use super::segment::Sample;
 use crate::media::packet::{AudioFormat, Format, Track, VideoFormat};
 use crate::units::{FrameRate, MediaTime};
@@ -40,9 +43,9 @@ pub enum Fault {
     Box(#[from] mp4_atom::Error),
 }
 
-/// The head of a segment: `ftyp` and `moov`.
-pub fn head(format: &Format, unix_seconds: i64) -> Result<Vec<u8>, Fault> {
-    let created = unix_seconds.saturating_add(EPOCH_1904).max(0) as u64;
+/// The head of a segment: `ftyp`, `moov` and where it comes from.
+pub fn head(format: &Format, origin: &Origin) -> Result<Vec<u8>, Fault> {
+    let created = origin.start_ms.div_euclid(1000).saturating_add(EPOCH_1904).max(0) as u64;
     let moov = Moov {
         mvhd: Mvhd {
             creation_time: created,
@@ -62,7 +65,13 @@ pub fn head(format: &Format, unix_seconds: i64) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     ftyp.encode(&mut bytes)?;
     moov.encode(&mut bytes)?;
+    origin.encode(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Unix seconds of a creation time that a head tells.
+pub fn unix_seconds(created: u64) -> i64 {
+    i64::try_from(created).unwrap_or(i64::MAX).saturating_sub(EPOCH_1904)
 }
 
 /// One fragment: `moof` and `mdat`. `sequence` counts from 1 within the segment; `base` is the segment's time 0.
@@ -151,6 +160,18 @@ fn ticks(time: MediaTime, base: MediaTime, scale: u32) -> u64 {
     ((nanos * u128::from(scale) + 500_000_000) / 1_000_000_000) as u64
 }
 
+/// How long so many ticks are.
+pub fn span_of(ticks: u64, scale: u64) -> Duration {
+    let nanos = u128::from(ticks) * 1_000_000_000 / u128::from(scale.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
+
+/// How long the pictures of a segment are from its base until `end`, as its file tells it: in whole ticks.
+pub fn length(format: &Format, base: MediaTime, end: MediaTime) -> Duration {
+    let scale = video_scale(format.video.framerate);
+    span_of(ticks(end, base, scale), u64::from(scale))
+}
+
 /// Ticks per second in which every frame of this rate is a whole number of ticks: 90000 for most.
 pub fn video_scale(framerate: FrameRate) -> u32 {
     framerate.numerator() * (VIDEO_TICKS / framerate.numerator()).max(1)
@@ -228,7 +249,6 @@ mod tests {
     use crate::archive::testing::{Stream, format};
     use mp4_atom::{Any, Decode, DecodeMaybe};
     use proptest::prelude::*;
-    use std::time::Duration;
 
     fn boxes(mut bytes: &[u8]) -> Vec<Any> {
         std::iter::from_fn(|| Any::decode_maybe(&mut bytes).unwrap()).collect()
@@ -237,10 +257,10 @@ mod tests {
     #[test]
     fn the_head_holds_what_the_encoders_said() {
         let format = format();
-        let bytes = head(&format, 1_795_411_016).unwrap();
+        let bytes = head(&format, &Origin::of_second(1_795_411_016)).unwrap();
         let find = |wanted: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
         assert!(find(&format.video.avcc) && find(&format.audio.asc));
-        let [Any::Ftyp(_), Any::Moov(moov)] = &boxes(&bytes)[..] else { panic!("want ftyp and moov") };
+        let [Any::Ftyp(_), Any::Moov(moov), Any::Uuid(_)] = &boxes(&bytes)[..] else { panic!("want ftyp, moov and uuid") };
         assert_eq!(moov.mvhd.creation_time, 1_795_411_016 + 2_082_844_800);
         assert_eq!(moov.trak.iter().map(|trak| trak.mdia.mdhd.timescale).collect::<Vec<_>>(), [90_000, 48_000]);
     }
@@ -249,10 +269,10 @@ mod tests {
     fn a_format_that_cannot_be_told_is_a_fault() {
         let mut broken = format();
         broken.video.avcc = bytes::Bytes::from_static(&[1, 2]);
-        assert!(matches!(head(&broken, 0), Err(Fault::Avcc(_))));
+        assert!(matches!(head(&broken, &Origin::of_second(0)), Err(Fault::Avcc(_))));
         let mut huge = format();
         huge.video.width = 70_000;
-        assert!(matches!(head(&huge, 0), Err(Fault::Size(70_000, _))));
+        assert!(matches!(head(&huge, &Origin::of_second(0)), Err(Fault::Size(70_000, _))));
     }
 
     #[test]

@@ -15,12 +15,17 @@
 
 mod board;
 mod disk;
-mod fault;
+mod entry;
+pub mod fault;
 mod fmp4;
-mod name;
+pub mod index;
+pub mod name;
+mod origin;
+pub mod rebuild;
 mod recover;
 mod retention;
 mod segment;
+pub mod structure;
 #[cfg(test)]
 mod testing;
 mod writer;

@@ -12,7 +12,7 @@ const CLOSED: &str = ".mp4";
 const PART: &str = ".mp4.part";
 
 /// Ordered by age, the oldest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
     /// Unix seconds.
     start: i64,
@@ -53,7 +53,8 @@ impl Name {
         Self::parse(file.strip_suffix(PART)?)
     }
 
-    fn parse(stem: &str) -> Option<Self> {
+    /// From what [`Display`](fmt::Display) writes: the file's name without its ending.
+    pub fn parse(stem: &str) -> Option<Self> {
         let (time, number) = stem.split_once('-').unwrap_or((stem, "0"));
         let start = DateTime::strptime(FORM, time).ok()?;
         let start = Offset::UTC.to_timestamp(start).ok()?.as_second();

@@ -12,6 +12,7 @@ use super::fmp4::{MDAT, VIDEO};
 
 const FTYP: FourCC = FourCC::new(b"ftyp");
 const MOOV: FourCC = FourCC::new(b"moov");
+const UUID: FourCC = FourCC::new(b"uuid");
 const MOOF: FourCC = FourCC::new(b"moof");
 
 /// A fragment is half a second; more than this was never one of ours.
@@ -46,6 +47,8 @@ fn last_pairs<F: Read + Seek>(file: &mut F) -> io::Result<VecDeque<Pair>> {
     if scan.skip(FTYP)?.is_none() || scan.skip(MOOV)?.is_none() {
         return Ok(pairs);
     }
+    // Segments of older versions do not say where they come from.
+    scan.skip(UUID)?;
     while let Some(start) = scan.skip(MOOF)? {
         let Some(data) = scan.skip(MDAT)? else { break };
         if pairs.len() > DOUBTFUL {
@@ -129,28 +132,13 @@ fn sound_whole(frame: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::fmp4;
-    use crate::archive::segment::{Cutter, Step};
-    use crate::archive::testing::{Stream, format};
-    use crate::units::MediaTime;
+    use crate::archive::origin::Origin;
+    use crate::archive::testing::{Stream, file_of};
     use proptest::prelude::*;
     use std::io::Cursor;
-    use std::time::Duration;
 
-    /// A segment's bytes, and where its head and each of its fragments ends.
     fn segment() -> (Vec<u8>, Vec<usize>) {
-        let mut bytes = fmp4::head(&format(), 0).unwrap();
-        let mut ends = vec![bytes.len()];
-        let mut cutter = Cutter::new(Duration::from_secs(60));
-        let mut steps: Vec<Step> = Stream::default().packets().iter().flat_map(|packet| cutter.push(packet)).collect();
-        steps.extend(cutter.finish());
-        for step in steps {
-            if let Step::Fragment(samples) = step {
-                bytes.extend(fmp4::fragment(&format(), MediaTime::ZERO, ends.len() as u32, &samples).unwrap());
-                ends.push(bytes.len());
-            }
-        }
-        (bytes, ends)
+        file_of(&Stream::default(), &Origin::of_second(0))
     }
 
     fn sound(bytes: &[u8]) -> Option<usize> {
@@ -171,6 +159,15 @@ mod tests {
         assert_eq!(sound(&[0; 5000]), None);
         let (bytes, ends) = segment();
         assert_eq!(sound(&bytes[..ends[0]]), None, "a head alone shows nothing");
+    }
+
+    #[test]
+    fn a_segment_that_does_not_say_where_it_comes_from() {
+        let (bytes, ends) = segment();
+        let mut origin = Vec::new();
+        Origin::of_second(0).encode(&mut origin).unwrap();
+        let old = [&bytes[..ends[0] - origin.len()], &bytes[ends[0]..ends[3]]].concat();
+        assert_eq!(sound(&old), Some(old.len()));
     }
 
     #[test]

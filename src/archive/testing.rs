@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::fmp4;
+use super::origin::Origin;
+use super::segment::{Cutter, Step};
 use crate::media::packet::{AAC_FRAME_SAMPLES, AudioFormat, Format, Packet, Track, VideoFormat};
 use crate::units::{BitRate, FrameRate, MediaTime};
 
@@ -40,13 +43,15 @@ pub struct Stream {
     pub start: u64,
     pub seconds: u64,
     pub audio_offset: Duration,
+    /// Milliseconds from the start between which there is no sound.
+    pub silence: Option<(u64, u64)>,
     pub format: Arc<Format>,
 }
 
 impl Default for Stream {
     fn default() -> Self {
         let format = Arc::new(format());
-        Self { framerate: (30, 1), gop: 60, start: 0, seconds: 5, audio_offset: Duration::ZERO, format }
+        Self { framerate: (30, 1), gop: 60, start: 0, seconds: 5, audio_offset: Duration::ZERO, silence: None, format }
     }
 }
 
@@ -61,7 +66,11 @@ impl Stream {
             self.packet(Track::Video, time, frame, index.is_multiple_of(self.gop))
         });
         let sounds = self.seconds * RATE / u64::from(AAC_FRAME_SAMPLES);
-        let audio = (0..sounds).map(|index| {
+        let silent = |index: &u64| {
+            let ms = sound_length(*index).as_millis() as u64;
+            self.silence.is_some_and(|(from, until)| (from..until).contains(&ms))
+        };
+        let audio = (0..sounds).filter(|index| !silent(index)).map(|index| {
             let time = start + sound_length(index) + self.audio_offset;
             self.packet(Track::Audio, time, sound_length(1), false)
         });
@@ -77,6 +86,27 @@ impl Stream {
         };
         Arc::new(Packet { track, time, duration, keyframe, data, format: self.format.clone() })
     }
+}
+
+/// A segment's bytes, and where its head and each of its fragments ends.
+pub fn file_of(stream: &Stream, origin: &Origin) -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = fmp4::head(&stream.format, origin).unwrap();
+    let mut ends = vec![bytes.len()];
+    let mut cutter = Cutter::new(Duration::from_secs(3600));
+    let mut steps: Vec<Step> = stream.packets().iter().flat_map(|packet| cutter.push(packet)).collect();
+    steps.extend(cutter.finish());
+    let mut zero = MediaTime::ZERO;
+    for step in steps {
+        match step {
+            Step::Begin { base, .. } => zero = base,
+            Step::Fragment(samples) => {
+                bytes.extend(fmp4::fragment(&stream.format, zero, ends.len() as u32, &samples).unwrap());
+                ends.push(bytes.len());
+            }
+            Step::End => {}
+        }
+    }
+    (bytes, ends)
 }
 
 fn sound_length(frames: u64) -> Duration {

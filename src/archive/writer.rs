@@ -12,6 +12,7 @@ use super::board::{Board, Loss};
 use super::disk::{Folder, Leftover, OpenSegment};
 use super::fault::Fault;
 use super::fmp4;
+use super::origin::Origin;
 use super::retention::{MIN_FREE, Rule};
 use super::segment::{Cutter, Losses, Sample, Step};
 use crate::clock::wall_clock;
@@ -154,7 +155,7 @@ impl Writer {
         let now = wall_clock();
         self.make_ready()?;
         self.make_room(now.as_second(), true)?;
-        let head = fmp4::head(&format, now.as_second())?;
+        let head = fmp4::head(&format, &Origin::of_second(now.as_second()))?;
         let Some(folder) = &self.folder else { return Ok(()) };
         let mut segment = folder.begin(now)?;
         segment.append(&head)?;
