@@ -218,8 +218,8 @@ impl House {
 
     fn open_archive(&mut self) {
         let report = Report::new(&self.status, |status| &mut status.archive);
-        let task =
-            archive::run(self.config.archive.clone(), self.hub.clone(), report, self.events.clone(), self.stop_sinks.clone());
+        let (config, hub, clock) = (self.config.archive.clone(), self.hub.clone(), self.clock.clone());
+        let task = archive::run(config, hub, clock, report, self.events.clone(), self.stop_sinks.clone());
         self.tasks.spawn("archive", endless(task));
     }
 

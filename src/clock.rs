@@ -33,6 +33,14 @@ impl MediaClock {
         MediaTime::from_nanos(self.clock.time().saturating_sub(self.epoch).nseconds())
     }
 
+    /// One moment on both clocks. The wall clock stands between two readings of this one, so that it does not matter much if the
+    /// thread is held up in between.
+    pub fn with_wall_clock(&self) -> (MediaTime, jiff::Timestamp) {
+        let before = self.now();
+        let wall = wall_clock();
+        (before + self.now().since(before) / 2, wall)
+    }
+
     pub fn gst_clock(&self) -> &gst::Clock {
         &self.clock
     }

@@ -243,10 +243,43 @@ pub struct Archive {
     pub free_bytes: u64,
     /// Recording time left at the measured rate, before anything must be deleted.
     pub seconds_left: Option<u64>,
+    /// … before recording stops or costs what is nowhere else, if nothing more is uploaded; none while that is not in sight.
+    #[serde(default)]
+    pub seconds_to_loss: Option<u64>,
     pub segments: u64,
     pub written_bytes: u64,
     pub dropped_gops: u64,
+    /// Deleted before they were uploaded, since the start, because the disk was full.
+    #[serde(default)]
+    pub lost_segments: u64,
+    /// What is missing, until a segment that was begun afterwards has been closed.
+    #[serde(default)]
+    pub loss: Option<String>,
     pub last_error: Option<String>,
+    #[serde(default)]
+    pub index: ArchiveIndex,
+}
+
+/// The archive's index beside its segments.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ArchiveIndex {
+    pub state: IndexState,
+    /// Segments that are still to be read into it.
+    pub to_read: u64,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IndexState {
+    /// Nothing is recorded, so none is kept.
+    #[default]
+    Off,
+    Ok,
+    /// Segments that it does not know are being read.
+    Building,
+    /// It cannot be read or written; recording goes on without it.
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -292,5 +325,6 @@ words!(LegState: Live => "live", Connecting => "connecting", Waiting => "waiting
 words!(ProofState: Waiting => "waiting", Seen => "seen", Missing => "missing", Mismatch => "mismatch");
 words!(SoundState: Running => "running", NoSound => "no sound", NoDevice => "no device", Busy => "busy");
 words!(ArchiveState: Recording => "recording", Off => "off", Full => "full", Failed => "failed");
+words!(IndexState: Off => "off", Ok => "ok", Building => "building", Failed => "failed");
 words!(Signal: Locked => "locked", NoSignal => "no signal", NoCable => "no cable", NoSync => "no sync",
     OutOfRange => "out of range", NoDevice => "no device");

@@ -136,13 +136,15 @@ impl Archive {
             segment: Duration::from_secs(3),
             keep_free: ByteSize::from_bytes(0),
             max_age: None,
+            upload: None,
         };
         change(&mut config);
         let (hub, stop) = (Hub::new(), CancellationToken::new());
         let status = watch::Sender::new(Status::default());
         let report = Report::new(&status, |status| &mut status.archive);
-        let events = Events::new(&status, MediaClock::start());
-        let task = tokio::spawn(onaird::archive::run(config, hub.clone(), report, events, stop.clone()));
+        let clock = MediaClock::start();
+        let events = Events::new(&status, clock.clone());
+        let task = tokio::spawn(onaird::archive::run(config, hub.clone(), clock, report, events, stop.clone()));
         Self { hub, status, stop, task, directory: directory.to_owned() }
     }
 

@@ -215,6 +215,12 @@ fn rules_are_pure() {
         "archive::retention",
         "archive::recover",
         "archive::name",
+        "archive::entry",
+        "archive::epoch",
+        "archive::origin",
+        "archive::structure",
+        "archive::catalogue::stock",
+        "archive::writer::pause",
     ];
     const SHELL: &[&str] = &[
         "tokio::",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::retention::Meter;
+use super::retention::{Meter, Stock};
 use crate::report::Report;
 use crate::status;
 use crate::units::MediaTime;
@@ -13,12 +13,13 @@ pub struct Board {
     pub status: status::Archive,
     pub worries: Worries,
     pub meter: Meter,
+    pub stock: Stock,
     keep_free: u64,
     report: Report<status::Archive>,
     next: MediaTime,
 }
 
-/// What there is to say as the last error; the first of them that stands.
+/// What there is to say as the last error; the first of them that stands, or what the index has to say.
 #[derive(Default)]
 pub struct Worries {
     /// Nothing is recorded.
@@ -47,6 +48,7 @@ impl Board {
             status: status::Archive::default(),
             worries: Worries::default(),
             meter: Meter::default(),
+            stock: Stock::default(),
             keep_free,
             report,
             next: MediaTime::ZERO,
@@ -72,8 +74,14 @@ impl Board {
     pub fn publish(&mut self, now: MediaTime) {
         self.next = now + REPORT;
         self.status.seconds_left = self.meter.seconds_left(self.status.free_bytes, self.keep_free);
-        self.status.last_error = self.worries.first();
-        let status = self.status.clone();
-        self.report.update(|part| *part = status);
+        self.status.seconds_to_loss = self.meter.seconds_to_loss(self.status.free_bytes, self.stock);
+        self.status.loss = self.worries.loss.as_ref().map(|loss| loss.text.clone());
+        let (status, error) = (self.status.clone(), self.worries.first());
+        self.report.update(|part| {
+            // What others say of the archive is theirs.
+            let index = std::mem::take(&mut part.index);
+            let last_error = error.or_else(|| index.last_error.clone());
+            *part = status::Archive { last_error, index, ..status };
+        });
     }
 }

@@ -1,5 +1,8 @@
-//! The archive's folder: every call here may block for as long as the disk likes, so only the writer's thread makes them.
+//! The archive's folder: every call here may block for as long as the disk likes, so only threads of the archive make them.
 //! It knows nothing of packets and decides nothing.
+//!
+//! Whoever records holds a lock on the folder itself (flock(2)), which ends with the process: two daemons would repair each other's
+//! open segments.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,17 +10,30 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::fault::Fault;
+use super::index::is_read_only;
 use super::name::Name;
-use super::recover;
-use super::retention::Segment;
+use super::recover::{self, Sound};
 
 /// How many names are tried for one second.
 const MAX_NUMBER: u32 = 1000;
 
 pub struct Folder {
     path: PathBuf,
+    /// `None` on a file system that knows no locks.
+    _lock: Option<Flock<File>>,
+}
+
+/// A closed segment as the folder lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub name: Name,
+    pub bytes: u64,
+    /// Nobody may write to it.
+    pub protected: bool,
 }
 
 /// What became of a segment that an earlier life did not close.
@@ -25,7 +41,8 @@ pub struct Folder {
 pub enum Leftover {
     Saved {
         file: String,
-        bytes: u64,
+        sound: Sound,
+        /// Bytes of a torn end that are gone.
         cut: u64,
     },
     Deleted {
@@ -36,10 +53,16 @@ pub enum Leftover {
 }
 
 impl Folder {
-    /// Makes it if it is missing.
+    /// Makes it if it is missing, and takes it for this process alone.
     pub fn open(path: &Path) -> Result<Self, Fault> {
         fs::create_dir_all(path).map_err(Fault::io("make the folder", path))?;
-        Ok(Self { path: path.to_owned() })
+        let folder = File::open(path).map_err(Fault::io("open the folder", path))?;
+        let lock = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Some(lock),
+            Err((_, Errno::EWOULDBLOCK)) => return Err(Fault::Taken { path: path.to_owned() }),
+            Err(_) => None,
+        };
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     pub fn free(&self) -> Result<u64, Fault> {
@@ -52,27 +75,8 @@ impl Folder {
     }
 
     /// The closed segments, in no order.
-    pub fn segments(&self) -> Result<Vec<Segment>, Fault> {
-        let mut segments = Vec::new();
-        for (entry, name) in self.entries(Name::parse_closed)? {
-            // Whoever deleted it in the meantime is right.
-            if let Ok(metadata) = entry.metadata() {
-                segments.push(Segment { name, bytes: metadata.len() });
-            }
-        }
-        Ok(segments)
-    }
-
-    fn entries(&self, parse: impl Fn(&str) -> Option<Name>) -> Result<Vec<(fs::DirEntry, Name)>, Fault> {
-        let fault = || Fault::io("list", &self.path);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(fault())? {
-            let entry = entry.map_err(fault())?;
-            if let Some(name) = entry.file_name().to_str().and_then(&parse) {
-                found.push((entry, name));
-            }
-        }
-        Ok(found)
+    pub fn segments(&self) -> Result<Vec<Stored>, Fault> {
+        segments(&self.path)
     }
 
     pub fn delete(&self, name: Name) -> Result<(), Fault> {
@@ -102,7 +106,7 @@ impl Folder {
 
     /// Closes what an earlier life left open. To be called while nothing is open.
     pub fn repair(&self) -> Result<Vec<Leftover>, Fault> {
-        let parts = self.entries(Name::parse_part)?;
+        let parts = entries(&self.path, Name::parse_part)?;
         Ok(parts.into_iter().map(|(_, name)| self.repair_one(name).unwrap_or_else(Leftover::Stuck)).collect())
     }
 
@@ -111,15 +115,15 @@ impl Folder {
         let fault = || Fault::io("repair", &path);
         let mut file = OpenOptions::new().read(true).write(true).open(&path).map_err(fault())?;
         let before = file.metadata().map_err(fault())?.len();
-        let Some(bytes) = recover::sound_length(&mut file).map_err(fault())? else {
+        let Some(sound) = recover::sound(&mut file).map_err(fault())? else {
             fs::remove_file(&path).map_err(fault())?;
             return Ok(Leftover::Deleted { file: name.part() });
         };
-        file.set_len(bytes).and_then(|()| file.sync_all()).map_err(fault())?;
+        file.set_len(sound.bytes).and_then(|()| file.sync_all()).map_err(fault())?;
         let saved = self.closed_name_for(name);
         fs::rename(&path, self.path.join(saved.closed())).map_err(fault())?;
         self.sync()?;
-        Ok(Leftover::Saved { file: saved.closed(), bytes, cut: before - bytes })
+        Ok(Leftover::Saved { file: saved.closed(), sound, cut: before - sound.bytes })
     }
 
     fn closed_name_for(&self, name: Name) -> Name {
@@ -134,6 +138,30 @@ impl Folder {
 /// Makes names last: without it a new or renamed file may be gone after a power cut.
 fn sync_folder(path: &Path) -> Result<(), Fault> {
     File::open(path).and_then(|folder| folder.sync_all()).map_err(Fault::io("write out the folder", path))
+}
+
+/// The closed segments of a folder, in no order.
+pub fn segments(folder: &Path) -> Result<Vec<Stored>, Fault> {
+    let mut segments = Vec::new();
+    for (entry, name) in entries(folder, Name::parse_closed)? {
+        // Whoever deleted it in the meantime is right.
+        if let Ok(metadata) = entry.metadata() {
+            segments.push(Stored { name, bytes: metadata.len(), protected: is_read_only(&metadata) });
+        }
+    }
+    Ok(segments)
+}
+
+fn entries(folder: &Path, parse: impl Fn(&str) -> Option<Name>) -> Result<Vec<(fs::DirEntry, Name)>, Fault> {
+    let fault = || Fault::io("list", folder);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(fault())? {
+        let entry = entry.map_err(fault())?;
+        if let Some(name) = entry.file_name().to_str().and_then(&parse) {
+            found.push((entry, name));
+        }
+    }
+    Ok(found)
 }
 
 /// A segment that is being written; if it is dropped, its `.part` stays as far as it came.
@@ -223,6 +251,30 @@ mod tests {
         assert!(matches!(open.check(), Err(Fault::Vanished { .. })));
         Folder::open(&folder.path).unwrap().begin(start()).unwrap();
         assert!(matches!(open.close(), Err(Fault::Vanished { .. })), "another file of the same name is not this one");
+    }
+
+    #[test]
+    fn nobody_else_records_into_it() {
+        let (_home, folder) = folder();
+        let Err(fault) = Folder::open(&folder.path) else { panic!("it is taken") };
+        assert!(fault.to_string().contains("another onaird"), "{fault}");
+        let path = folder.path.clone();
+        drop(folder);
+        Folder::open(&path).unwrap();
+    }
+
+    /// A power cut between the two halves of a rename, on a file system that has them.
+    #[test]
+    fn an_open_and_a_closed_segment_of_one_name() {
+        let (_home, folder) = folder();
+        let stream = crate::archive::testing::Stream::default();
+        let (bytes, _) = crate::archive::testing::file_of(&stream, &crate::archive::origin::Origin::of_second(0));
+        for file in ["20261123T051656Z.mp4", "20261123T051656Z.mp4.part"] {
+            fs::write(folder.path.join(file), &bytes).unwrap();
+        }
+        let repaired = folder.repair().unwrap();
+        assert!(matches!(&repaired[..], [Leftover::Saved { file, cut: 0, .. }] if file == "20261123T051656Z-1.mp4"), "{repaired:?}");
+        assert_eq!(fs::read(folder.path.join("20261123T051656Z.mp4")).unwrap(), bytes);
     }
 
     #[test]

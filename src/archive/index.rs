@@ -9,6 +9,7 @@ mod gaps;
 mod rows;
 mod store;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
@@ -17,9 +18,9 @@ use rusqlite::{Connection, OptionalExtension, Transaction, named_params};
 pub use super::entry::{DAY_MS, Entry, Gap, Missing, NoSha256, Run, Sha256, Upload, day_begin_ms, day_of};
 pub(super) use store::is_read_only;
 
+use super::epoch::unix_ms;
 use super::fault::Fault;
 use super::name::Name;
-use crate::units::MediaTime;
 
 /// Beside the segments.
 pub const FILE: &str = "index.sqlite3";
@@ -29,6 +30,8 @@ pub struct Index {
     /// Of the segments.
     folder: PathBuf,
     connection: Connection,
+    /// Of the file that is open.
+    inode: u64,
 }
 
 /// What keeping and deleting needs to know of a segment.
@@ -47,8 +50,15 @@ impl Index {
     /// Makes it if it is missing. A damaged one is put aside as `index.sqlite3.damaged-…` and an empty one made; what it is to
     /// hold must then be read from the segments.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
-        let connection = store::open(&folder.join(FILE)).map_err(|error| fault("open", folder, error))?;
-        Ok(Self { folder: folder.to_owned(), connection })
+        let path = folder.join(FILE);
+        let connection = store::open(&path).map_err(|error| fault("open", folder, error))?;
+        let inode = path.metadata().map_err(Fault::io("look at", path))?.ino();
+        Ok(Self { folder: folder.to_owned(), connection, inode })
+    }
+
+    /// False if the file was moved or deleted, or lies under a new mount: what is written goes nowhere then.
+    pub(super) fn is_in_place(&self) -> bool {
+        self.folder.join(FILE).metadata().is_ok_and(|metadata| metadata.ino() == self.inode)
     }
 
     /// Inserts it or replaces what was known.
@@ -65,6 +75,11 @@ impl Index {
 
     pub fn get(&self, name: Name) -> Result<Option<Entry>, Fault> {
         self.read(|connection| entry_of(connection, name))
+    }
+
+    /// With those whose file is gone, oldest first.
+    pub(super) fn all(&self) -> Result<Vec<Entry>, Fault> {
+        self.select("ORDER BY start_ms, base_ns", &[])
     }
 
     /// Those whose file is there, oldest first.
@@ -128,10 +143,12 @@ impl Index {
 
     /// What keeping and deleting needs to know of the segments whose file is there, in no order.
     pub fn marks(&self) -> Result<Vec<Mark>, Fault> {
-        self.read(|connection| {
-            let mut query = connection.prepare_cached("SELECT name, start_ms, upload, protected FROM segment WHERE NOT gone")?;
-            query.query_map([], rows::mark)?.collect()
-        })
+        self.read(rows::marks)
+    }
+
+    /// The same, without opening it for more; an index that is not there knows nothing.
+    pub(super) fn glance(folder: &Path) -> Result<Vec<Mark>, Fault> {
+        store::glance(&folder.join(FILE), rows::marks).map_err(|error| fault("read", folder, error))
     }
 
     /// The clock was wrong: what the run's time zero really was, in Unix milliseconds, and by how much that differs from what was
@@ -143,7 +160,7 @@ impl Index {
             let mut corrected = 0;
             for mut entry in entries {
                 let told = is_told(&entry);
-                let before = std::mem::replace(&mut entry.start_ms, start_ms(epoch_ms, entry.base));
+                let before = std::mem::replace(&mut entry.start_ms, unix_ms(epoch_ms, entry.base));
                 if before != entry.start_ms {
                     rows::put(change, &entry)?;
                     corrected += 1;
@@ -193,11 +210,6 @@ impl Index {
         };
         run().map_err(|error| fault(doing, &self.folder, error))
     }
-}
-
-/// Where a moment of a run's time line lies, in Unix milliseconds.
-pub fn start_ms(epoch_ms: i64, base: MediaTime) -> i64 {
-    epoch_ms.saturating_add(base.millis() as i64)
 }
 
 fn fault(doing: &'static str, folder: &Path, source: rusqlite::Error) -> Fault {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! hub ── Reader ── run ──(a few packets)──▶ writer's thread: segment (where to cut) → fmp4 (bytes) → disk
+//!                                             └──(notes)──▶ catalogue's thread: index ◀──(facts)── thread that reads files
 //! ```
 //!
 //! A segment is a fragmented MP4 named after the UTC second in which it was begun. It is cut at keyframes after
@@ -12,14 +13,20 @@
 //! The program never waits for the disk: the writer has a thread of its own, the channel to it is short, and a disk that is too
 //! slow makes this reader of the hub fall behind until whole GOPs are gone, which is counted and begins a new segment. Folders
 //! that cannot be written, full disks, disks that are gone: each is a state that is told and tried again for ever.
+//!
+//! The files are the truth; the [`index`] beside them is what is quicker to ask, and knows what files cannot tell: what is in the
+//! bucket, and why something is missing. It is kept behind the writer's back, and recording goes on without it.
 
 mod board;
+mod catalogue;
 mod disk;
 mod entry;
+mod epoch;
 pub mod fault;
 mod fmp4;
 pub mod index;
 pub mod name;
+mod open;
 mod origin;
 pub mod rebuild;
 mod recover;
@@ -30,17 +37,20 @@ pub mod structure;
 mod testing;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ring::rand::SecureRandom;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::MediaClock;
 use crate::config;
 use crate::media::hub::{Hub, Item, Reader};
 use crate::report::{Events, Report};
 use crate::status::{self, ArchiveState};
+use entry::Run;
 use writer::Writer;
 
 /// Packets on their way to the writer: about a second. What waits longer waits in the hub, where it is shared.
@@ -53,16 +63,24 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const CLOSE: Duration = Duration::from_millis(900);
 
 /// Records until it is told to stop. Returns earlier only if the writer is gone, which is a bug.
-pub async fn run(config: config::Archive, hub: Hub, report: Report<status::Archive>, events: Events, stop: CancellationToken) {
+pub async fn run(
+    config: config::Archive,
+    hub: Hub,
+    clock: MediaClock,
+    report: Report<status::Archive>,
+    events: Events,
+    stop: CancellationToken,
+) {
     if !config.enabled {
         report.update(|archive| archive.state = ArchiveState::Off);
+        note_that_it_is_off(config.directory, events);
         return stop.cancelled().await;
     }
     let reader = hub.reader();
     let directory = config.directory.clone();
     let (items, inbox) = mpsc::channel(QUEUE);
     let (done, ended) = oneshot::channel();
-    let writer = Writer::new(config, report.clone(), events.clone());
+    let writer = Writer::new(config, new_run(), clock, report.clone(), events.clone());
     let work = move || {
         writer.run(inbox);
         // Nobody waits any more if closing took too long.
@@ -82,6 +100,24 @@ pub async fn run(config: config::Archive, hub: Hub, report: Report<status::Archi
             directory.display()
         ));
     }
+}
+
+/// Random, because a box may not know what time it is. Without randomness it is a run that nobody knows, and still recorded.
+fn new_run() -> Run {
+    let mut run = Run::UNKNOWN;
+    let filled = ring::rand::SystemRandom::new().fill(&mut run.0);
+    if filled.is_ok() { run } else { Run::UNKNOWN }
+}
+
+/// On a thread that nobody waits for: the disk may take as long as it likes.
+fn note_that_it_is_off(folder: PathBuf, events: Events) {
+    let work = move || {
+        if let Err(fault) = catalogue::switched_off(&folder) {
+            events.add(format!("archive: {fault}"));
+        }
+    };
+    // The gap has its cause from this note alone; without a thread it has none.
+    let _ = std::thread::Builder::new().name("archive index".into()).spawn(work);
 }
 
 /// From the hub to the writer.

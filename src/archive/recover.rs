@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::time::Duration;
 
-use mp4_atom::{Decode, FourCC, Moof, Traf};
+use mp4_atom::{Decode, FourCC, Moof, Moov, Traf};
 
-use super::fmp4::{MDAT, VIDEO};
+use super::fmp4::{self, MDAT, VIDEO};
 
 const FTYP: FourCC = FourCC::new(b"ftyp");
 const MOOV: FourCC = FourCC::new(b"moov");
@@ -29,24 +31,34 @@ struct Pair {
 /// How many fragments at the end are looked into; the ones before were on the disk before these were begun.
 const DOUBTFUL: usize = 4;
 
-/// The length up to which the file is sound; `None` if that is not even one fragment.
-pub fn sound_length<F: Read + Seek>(file: &mut F) -> io::Result<Option<u64>> {
-    let pairs = last_pairs(file)?;
+/// As much of a file as is sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sound {
+    pub bytes: u64,
+    /// Of its pictures.
+    pub duration: Duration,
+}
+
+/// How much of the file is sound; `None` if that is not even one fragment.
+pub fn sound<F: Read + Seek>(file: &mut F) -> io::Result<Option<Sound>> {
+    let (head, pairs) = last_pairs(file)?;
     for (index, pair) in pairs.iter().rev().enumerate() {
         if index == DOUBTFUL || samples_whole(file, *pair)? {
-            return Ok(Some(pair.end));
+            let duration = picture_end(file, head, *pair)?;
+            return Ok(Some(Sound { bytes: pair.end, duration }));
         }
     }
     Ok(None)
 }
 
-/// The doubtful fragments and the one before them, in order.
-fn last_pairs<F: Read + Seek>(file: &mut F) -> io::Result<VecDeque<Pair>> {
+/// The place of the head, and the doubtful fragments and the one before them, in order.
+fn last_pairs<F: Read + Seek>(file: &mut F) -> io::Result<(Range<u64>, VecDeque<Pair>)> {
     let mut scan = Scan { length: file.seek(SeekFrom::End(0))?, at: 0, file };
     let mut pairs = VecDeque::new();
-    if scan.skip(FTYP)?.is_none() || scan.skip(MOOV)?.is_none() {
-        return Ok(pairs);
-    }
+    let head = match (scan.skip(FTYP)?, scan.skip(MOOV)?) {
+        (Some(_), Some(start)) => start..scan.at,
+        _ => return Ok((0..0, pairs)),
+    };
     // Segments of older versions do not say where they come from.
     scan.skip(UUID)?;
     while let Some(start) = scan.skip(MOOF)? {
@@ -56,7 +68,34 @@ fn last_pairs<F: Read + Seek>(file: &mut F) -> io::Result<VecDeque<Pair>> {
         }
         pairs.push_back(Pair { start, data, end: scan.at });
     }
-    Ok(pairs)
+    Ok((head, pairs))
+}
+
+/// Where the pictures of a fragment end; zero if that cannot be told, since nothing depends on it.
+fn picture_end<F: Read + Seek>(file: &mut F, head: Range<u64>, pair: Pair) -> io::Result<Duration> {
+    let moov = Moov::decode(&mut &bytes_of(file, head)?[..]).ok();
+    let moof = Moof::decode(&mut &bytes_of(file, pair.start..pair.data)?[..]).ok();
+    let told = moov.zip(moof).and_then(|(moov, moof)| {
+        let trak = moov.trak.iter().find(|trak| trak.tkhd.track_id == VIDEO)?;
+        let traf = moof.traf.iter().find(|traf| traf.tfhd.track_id == VIDEO)?;
+        let samples = traf.trun.iter().flat_map(|trun| trun.samples.iter());
+        let length: u64 = samples.map(|sample| u64::from(sample.duration.unwrap_or(0))).sum();
+        let end = traf.tfdt.as_ref()?.base_media_decode_time.saturating_add(length);
+        Some(fmp4::span_of(end, u64::from(trak.mdia.mdhd.timescale)))
+    });
+    Ok(told.unwrap_or_default())
+}
+
+/// Nothing of a place that is larger than anything of ours.
+fn bytes_of<F: Read + Seek>(file: &mut F, place: Range<u64>) -> io::Result<Vec<u8>> {
+    let length = place.end - place.start;
+    if length > MAX_FRAGMENT {
+        return Ok(Vec::new());
+    }
+    let mut bytes = vec![0; length as usize];
+    file.seek(SeekFrom::Start(place.start))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
 }
 
 struct Scan<'a, F> {
@@ -86,13 +125,9 @@ impl<F: Read + Seek> Scan<'_, F> {
 }
 
 fn samples_whole<F: Read + Seek>(file: &mut F, pair: Pair) -> io::Result<bool> {
-    if pair.end - pair.start > MAX_FRAGMENT {
-        return Ok(false);
-    }
-    let mut bytes = vec![0; (pair.end - pair.start) as usize];
-    file.seek(SeekFrom::Start(pair.start))?;
-    file.read_exact(&mut bytes)?;
-    let moof = Moof::decode(&mut &bytes[..(pair.data - pair.start) as usize]);
+    let bytes = bytes_of(file, pair.start..pair.end)?;
+    let Some(mut head) = bytes.get(..(pair.data - pair.start) as usize) else { return Ok(false) };
+    let moof = Moof::decode(&mut head);
     Ok(moof.is_ok_and(|moof| moof.traf.iter().all(|traf| run_whole(traf, &bytes).unwrap_or(false))))
 }
 
@@ -142,7 +177,7 @@ mod tests {
     }
 
     fn sound(bytes: &[u8]) -> Option<usize> {
-        sound_length(&mut Cursor::new(bytes)).unwrap().map(|length| length as usize)
+        super::sound(&mut Cursor::new(bytes)).unwrap().map(|sound| sound.bytes as usize)
     }
 
     #[test]
@@ -150,6 +185,8 @@ mod tests {
         let (bytes, ends) = segment();
         assert_eq!(sound(&bytes), Some(bytes.len()));
         assert_eq!(ends.len(), 11, "5 s are ten fragments of 500 ms");
+        let cut = super::sound(&mut Cursor::new(&bytes[..ends[4] + 9])).unwrap();
+        assert_eq!(cut, Some(Sound { bytes: ends[4] as u64, duration: Duration::from_secs(2) }));
     }
 
     #[test]
@@ -183,7 +220,7 @@ mod tests {
                 Ok(5000)
             }
         }
-        assert!(sound_length(&mut Broken).is_err());
+        assert!(super::sound(&mut Broken).is_err());
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::time::Duration;
 
-use mp4_atom::{Decode, FourCC, Moof, Moov, Traf};
+use mp4_atom::{Atom, FourCC, Moof, Moov, Traf};
 
 use super::fmp4::{self, AUDIO, MDAT, VIDEO};
 use super::origin::Origin;
@@ -231,10 +231,10 @@ impl<R: Read> Walk<'_, R> {
     fn open(&mut self) -> Result<Option<Opened>, Stop> {
         let start = self.at;
         let header = self.take(HEADER)?;
-        let [a, b, c, d, kind @ ..] = header[..] else {
+        let [a, b, c, d, kind @ ..] = &header[..] else {
             return if header.is_empty() { Ok(None) } else { flaw(start, "a torn end") };
         };
-        let size = u64::from(u32::from_be_bytes([a, b, c, d]));
+        let size = u64::from(u32::from_be_bytes([*a, *b, *c, *d]));
         let (Ok(kind), Some(body)) = (<[u8; 4]>::try_from(kind), size.checked_sub(HEADER)) else {
             return flaw(start, "a box without a size");
         };

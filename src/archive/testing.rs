@@ -1,5 +1,6 @@
 //! Synthetic packets for the tests of this room: right in time and form, with nothing in them.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,27 @@ use bytes::Bytes;
 use super::fmp4;
 use super::origin::Origin;
 use super::segment::{Cutter, Step};
+use crate::config;
 use crate::media::packet::{AAC_FRAME_SAMPLES, AudioFormat, Format, Packet, Track, VideoFormat};
-use crate::units::{BitRate, FrameRate, MediaTime};
+use crate::units::{BitRate, ByteSize, FrameRate, MediaTime};
 
 const RATE: u64 = 48_000;
 
 /// Baseline, level 3.0, one SPS and one PPS.
 const AVCC: &[u8] =
     &[1, 0x42, 0xc0, 0x1e, 0xff, 0xe1, 0, 8, 0x67, 0x42, 0xc0, 0x1e, 0xd9, 0, 0xa0, 0x10, 1, 0, 4, 0x68, 0xce, 0x3c, 0x80];
+
+/// Records into this folder and keeps everything.
+pub fn config_of(directory: &Path) -> config::Archive {
+    config::Archive {
+        enabled: true,
+        directory: directory.to_owned(),
+        segment: Duration::from_secs(300),
+        keep_free: ByteSize::from_bytes(0),
+        max_age: None,
+        upload: None,
+    }
+}
 
 pub fn format() -> Format {
     format_of(320, 180)

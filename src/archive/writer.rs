@@ -1,21 +1,32 @@
 //! The writer's thread: takes packets, asks the rules where to cut, and does what they say to the disk, one thing at a time.
 //!
-//! It may be held up by the disk for as long as that takes; it keeps nobody waiting but the reader of the hub behind it. It reads
-//! no monotonic clock: the packets' own time says when to report, to look after the disk and to try again.
+//! It may be held up by the disk for as long as that takes; it keeps nobody waiting but the reader of the hub behind it. The packets'
+//! own time says when to report, to look after the disk and to try again; clocks are read only to tell where the run's time line lies
+//! on the wall clock. What has happened is told to the [`catalogue`](super::catalogue), which is never waited for.
+
+mod duties;
+mod pause;
+mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use self::pause::{Course, Pause};
+use self::room::Room;
 use super::board::{Board, Loss};
-use super::disk::{Folder, Leftover, OpenSegment};
+use super::catalogue::{Note, Notes};
+use super::disk::Folder;
+use super::entry::{Gap, Missing, Run};
+use super::epoch::Epoch;
 use super::fault::Fault;
 use super::fmp4;
+use super::open::Open;
 use super::origin::Origin;
-use super::retention::{MIN_FREE, Rule};
 use super::segment::{Cutter, Losses, Sample, Step};
-use crate::clock::wall_clock;
+use crate::clock::MediaClock;
 use crate::config;
 use crate::media::hub::Item;
 use crate::media::packet::{Format, Packet};
@@ -23,58 +34,63 @@ use crate::report::{Events, Report};
 use crate::status::{self, ArchiveState};
 use crate::units::{ByteSize, MediaTime};
 
-/// After a fault: until the next keyframe after this, which makes less than 5 s.
-const RETRY: Duration = Duration::from_secs(2);
+/// Segments that join do so to the nanosecond; less than this is no gap.
+const NO_GAP: Duration = Duration::from_millis(100);
 
-const LOOK_AFTER: Duration = Duration::from_secs(1);
+const STOPPED: &str = "the daemon was stopped";
 
 pub struct Writer {
     config: config::Archive,
-    rule: Rule,
+    clock: MediaClock,
+    run: Run,
+    epoch: Epoch,
     events: Events,
     board: Board,
+    notes: Notes,
     cutter: Cutter,
     losses: Losses,
+    pause: Pause,
+    room: Room,
     /// `None` until it has been made ready, and after a fault.
     folder: Option<Folder>,
     open: Option<Open>,
     /// Time of the newest packet.
     now: MediaTime,
-    /// After a fault nothing is done before this.
-    pause_until: Option<MediaTime>,
     next_look: MediaTime,
-}
-
-struct Open {
-    segment: OpenSegment,
-    format: Arc<Format>,
-    base: MediaTime,
-    /// End of the last sample that was written.
-    end: MediaTime,
-    fragments: u32,
-    bytes: u64,
-    /// Unix seconds.
-    wall: i64,
+    /// Where the pictures end that are on the disk; `None` before the first one of this run.
+    recorded_until: Option<MediaTime>,
+    /// What kept it from recording since then, the first of it.
+    trouble: Option<String>,
+    /// GOPs that were lost before the open segment began.
+    told_gops: u64,
 }
 
 impl Writer {
-    pub fn new(config: config::Archive, report: Report<status::Archive>, events: Events) -> Self {
+    pub fn new(config: config::Archive, run: Run, clock: MediaClock, report: Report<status::Archive>, events: Events) -> Self {
+        let (media, wall) = clock.with_wall_clock();
         Self {
-            rule: Rule { keep_free: config.keep_free.bytes(), max_age: config.max_age },
+            epoch: Epoch::new(media, wall.as_millisecond()),
+            clock,
+            run,
             cutter: Cutter::new(config.segment),
+            notes: Notes::open(&config.directory, run, report.clone(), events.clone()),
             events,
             board: Board::new(report, config.keep_free.bytes()),
+            room: Room::new(&config),
             config,
             losses: Losses::default(),
+            pause: Pause::default(),
             folder: None,
             open: None,
             now: MediaTime::ZERO,
-            pause_until: None,
             next_look: MediaTime::ZERO,
+            recorded_until: None,
+            trouble: None,
+            told_gops: 0,
         }
     }
 
-    /// Until the channel is closed; then the open segment is closed.
+    /// Until the channel is closed; then the open segment is closed and the index told of it.
     pub fn run(mut self, mut items: mpsc::Receiver<Item>) {
         self.start();
         while let Some(item) = items.blocking_recv() {
@@ -94,44 +110,58 @@ impl Writer {
         self.board.publish(self.now);
     }
 
-    fn stop(&mut self) {
+    fn stop(mut self) {
         let steps = self.cutter.finish();
         self.carry_out(steps);
         if self.board.status.state == ArchiveState::Recording {
             self.board.status.state = ArchiveState::Off;
         }
+        let cause = match &self.board.worries.fault {
+            Some(fault) => format!("{fault}; then {STOPPED}"),
+            None => STOPPED.to_owned(),
+        };
         self.board.publish(self.now);
+        self.notes.finish(cause);
     }
 
     fn take(&mut self, packet: &Arc<Packet>) {
         self.now = packet.time;
         self.board.status.dropped_gops += self.losses.look(packet);
-        if self.pausing(packet) {
-            self.board.status.dropped_gops += u64::from(packet.keyframe);
-        } else {
-            let steps = self.cutter.push(packet);
-            self.carry_out(steps);
-            self.look_after();
+        match self.pause.take(packet) {
+            Course::Go => self.record(packet),
+            Course::Wait { dropped } => self.board.status.dropped_gops += dropped,
+            Course::Retry { packets, dropped } => {
+                self.board.status.dropped_gops += dropped;
+                self.record_all(&packets);
+            }
         }
+        self.look_after();
         self.board.publish_if_due(self.now);
     }
 
-    /// A pause ends at a keyframe, with which the next segment begins. A time line that jumped back ends it too.
-    fn pausing(&mut self, packet: &Packet) -> bool {
-        let Some(until) = self.pause_until else { return false };
-        let over = packet.time >= until || until.since(packet.time) > RETRY;
-        if over && packet.keyframe {
-            self.pause_until = None;
+    fn record(&mut self, packet: &Arc<Packet>) {
+        let steps = self.cutter.push(packet);
+        self.carry_out(steps);
+    }
+
+    /// Until one fails: then they are kept for the next attempt.
+    fn record_all(&mut self, packets: &[Arc<Packet>]) {
+        for packet in packets {
+            self.record(packet);
+            if !self.cutter.is_running() {
+                return;
+            }
         }
-        self.pause_until.is_some()
     }
 
     fn lost(&mut self, packets: u64) {
-        let text =
-            format!("the disk under {} was too slow: {packets} packets are not in the archive", self.config.directory.display());
+        let slow = format!("the disk under {} was too slow", self.config.directory.display());
+        let text = format!("{slow}: {packets} packets are not in the archive");
         self.events.add(format!("archive: {text}; a faster disk is needed"));
         self.board.worries.loss = Some(Loss { at: self.now, text: format!("{text}; use a faster disk") });
+        self.trouble.get_or_insert(slow);
         self.losses.lost();
+        self.board.status.dropped_gops += self.pause.interrupt();
         self.board.meter.interrupt();
         let steps = self.cutter.finish();
         self.carry_out(steps);
@@ -152,30 +182,32 @@ impl Writer {
     }
 
     fn begin(&mut self, format: Arc<Format>, base: MediaTime) -> Result<(), Fault> {
-        let now = wall_clock();
         self.make_ready()?;
-        self.make_room(now.as_second(), true)?;
-        let head = fmp4::head(&format, &Origin::of_second(now.as_second()))?;
+        self.make_room(true)?;
+        let dropped_gops = self.board.status.dropped_gops - self.told_gops;
+        let origin = Origin { run: self.run, base, start_ms: self.epoch.unix_ms(base), dropped_gops };
+        let head = fmp4::head(&format, &origin)?;
         let Some(folder) = &self.folder else { return Ok(()) };
-        let mut segment = folder.begin(now)?;
-        segment.append(&head)?;
-        self.events.add(format!("archive: began {}", segment.name().closed()));
-        self.board.status.file = Some(segment.name().part());
+        let start = Timestamp::from_millisecond(origin.start_ms).unwrap_or_default();
+        let open = Open::begin(folder.begin(start)?, format, origin, &head)?;
+        self.events.add(format!("archive: began {}", open.name().closed()));
+        self.board.status.file = Some(open.name().part());
         self.board.status.written_bytes += head.len() as u64;
-        let bytes = head.len() as u64;
-        self.open = Some(Open { segment, format, base, end: base, fragments: 0, bytes, wall: now.as_second() });
+        self.open = Some(open);
         Ok(())
     }
 
     fn write(&mut self, samples: &[Sample]) -> Result<(), Fault> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let bytes = fmp4::fragment(&open.format, open.base, open.fragments + 1, samples)?;
-        open.segment.append(&bytes)?;
-        open.fragments += 1;
-        open.bytes += bytes.len() as u64;
-        open.end = samples.iter().map(|sample| sample.end).max().unwrap_or(open.end);
-        self.board.status.written_bytes += bytes.len() as u64;
+        let bytes = open.write(samples)?;
+        let (is_first, base, end) = (open.fragments() == 1, open.base(), open.end());
+        self.board.status.written_bytes += bytes;
         self.board.measure(self.now);
+        self.pause.worked();
+        if is_first {
+            self.tell_gap(base);
+        }
+        self.recorded_until = Some(end);
         if self.board.status.state != ArchiveState::Recording {
             self.recording();
         }
@@ -191,85 +223,35 @@ impl Writer {
         self.board.hurry(self.now);
     }
 
+    /// The first fragment of a segment is on the disk: what is missing before it is known now.
+    fn tell_gap(&mut self, base: MediaTime) {
+        self.told_gops = self.board.status.dropped_gops;
+        let trouble = self.trouble.take();
+        let Some(until) = self.recorded_until else {
+            return self.notes.add(Note::Began { start_ms: self.epoch.unix_ms(base), trouble });
+        };
+        let missing = base.since(until);
+        if missing <= NO_GAP {
+            return;
+        }
+        let cause = trouble.unwrap_or_else(|| "the encoder gave no pictures".into());
+        let seconds = missing.as_secs_f64();
+        self.board.worries.loss = Some(Loss { at: base, text: format!("{seconds:.1} s are not in the archive: {cause}") });
+        let (from_ms, until_ms) = (self.epoch.unix_ms(until), self.epoch.unix_ms(base));
+        self.notes.add(Note::Gap(Gap { from_ms, until_ms, missing: Missing::Archive, cause }));
+    }
+
     fn end(&mut self) -> Result<(), Fault> {
         let Some(open) = self.open.take() else { return Ok(()) };
         self.board.status.file = None;
-        let file = open.segment.name().closed();
-        open.segment.close()?;
-        let (length, bytes) = (open.end.since(open.base), ByteSize::from_bytes(open.bytes));
-        self.events.add(format!("archive: closed {file}, {:.1} s, {bytes}", length.as_secs_f64()));
+        let base = open.base();
+        let entry = open.close(self.epoch)?;
+        let (length, bytes) = (entry.duration.as_secs_f64(), ByteSize::from_bytes(entry.bytes));
+        self.events.add(format!("archive: closed {}, {length:.1} s, {bytes}", entry.name.closed()));
+        self.notes.add(Note::Closed(entry));
         self.board.status.segments += 1;
-        self.board.worries.loss.take_if(|loss| open.base > loss.at);
+        self.board.worries.loss.take_if(|loss| base >= loss.at);
         Ok(())
-    }
-
-    /// The folder stands and nothing in it is left open.
-    fn make_ready(&mut self) -> Result<(), Fault> {
-        if self.folder.is_some() {
-            return Ok(());
-        }
-        let folder = Folder::open(&self.config.directory)?;
-        for leftover in folder.repair()? {
-            self.tell(leftover);
-        }
-        self.board.status.segments = folder.segments()?.len() as u64;
-        self.board.status.free_bytes = folder.free()?;
-        self.folder = Some(folder);
-        Ok(())
-    }
-
-    fn tell(&self, leftover: Leftover) {
-        self.events.add(match leftover {
-            Leftover::Saved { file, bytes, cut: 0 } => format!("archive: saved {file}, {}", ByteSize::from_bytes(bytes)),
-            Leftover::Saved { file, bytes, cut } => {
-                format!("archive: saved {file}, {} without {cut} bytes of a torn end", ByteSize::from_bytes(bytes))
-            }
-            Leftover::Deleted { file } => format!("archive: deleted {file}: it holds no picture"),
-            Leftover::Stuck(fault) => format!("archive: {fault}"),
-        });
-    }
-
-    /// Once a second: is the file still there, is there room.
-    fn look_after(&mut self) {
-        if self.now < self.next_look && self.next_look.since(self.now) <= LOOK_AFTER {
-            return;
-        }
-        self.next_look = self.now + LOOK_AFTER;
-        let Some(open) = &self.open else { return };
-        let wall = open.wall;
-        if let Err(fault) = open.segment.check().and_then(|()| self.make_room(wall, false)) {
-            self.fail(fault);
-        }
-    }
-
-    /// `begins`: a segment is about to begin, which is when age is looked at, and when there must be room at all.
-    fn make_room(&mut self, now: i64, begins: bool) -> Result<(), Fault> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        self.board.status.free_bytes = folder.free()?;
-        if begins || self.board.status.free_bytes < self.rule.wanted() {
-            let segments = folder.segments()?;
-            let open = self.open.as_ref().map(|open| open.segment.name());
-            let going = self.rule.expendable(&segments, open, self.board.status.free_bytes, now);
-            self.board.status.segments = (segments.len() - going.len()) as u64;
-            for name in going {
-                folder.delete(name)?;
-                self.events.add(format!("archive: deleted {}, the oldest", name.closed()));
-            }
-            self.board.status.free_bytes = folder.free()?;
-        }
-        self.board.worries.space = (self.board.status.free_bytes < self.rule.keep_free).then(|| self.too_little_space());
-        match begins && self.board.status.free_bytes < MIN_FREE {
-            true => Err(Fault::Full { path: self.config.directory.clone() }),
-            false => Ok(()),
-        }
-    }
-
-    fn too_little_space(&self) -> String {
-        let (free, keep) = (ByteSize::from_bytes(self.board.status.free_bytes), self.config.keep_free);
-        let path = self.config.directory.display();
-        format!(
-            "only {free} are free in {path}, less than the {keep} to be kept, and no older segment is left: delete other files"
-        )
     }
 
     /// What was being recorded stays as far as it came, and is put in order when the folder is next made ready.
@@ -278,7 +260,9 @@ impl Writer {
         if self.board.worries.fault.as_ref() != Some(&text) {
             self.events.add(format!("archive: {text}"));
         }
-        self.board.status.dropped_gops += u64::from(self.cutter.is_running());
+        self.trouble.get_or_insert_with(|| text.clone());
+        let lost = self.pause.fail(self.now) && self.cutter.is_running();
+        self.board.status.dropped_gops += u64::from(lost);
         self.board.status.state = fault.state();
         self.board.status.file = None;
         self.board.worries.fault = Some(text);
@@ -286,7 +270,9 @@ impl Writer {
         self.folder = None;
         self.cutter.reset();
         self.board.meter.interrupt();
-        self.pause_until = Some(self.now + RETRY);
         self.board.hurry(self.now);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,17 @@
 //! Each kind of alarm has an id that scripts can hold on to. What passes by itself within a few seconds is none, and nothing here
 //! decides anything: the box acts by itself, an alarm is for what it cannot do.
 
-use crate::status::{self, Alarm, ArchiveState, LegState, ProofState, Shows, Signal, SoundState, Status};
+use crate::status::{self, Alarm, ArchiveState, IndexState, LegState, ProofState, Shows, Signal, SoundState, Status};
 
 /// A state must last this long before it is an alarm, so that a start or a reconnect is none.
 const GRACE_S: u64 = 5;
+
+/// Recording time left, below which a person should make room.
+const SPACE_S: u64 = 2 * 3600;
+
+const SPACE_REMEDY: &str = "Delete other files, unprotect segments, look why the upload is slow, or use a larger disk";
+
+const LOSS_REMEDY: &str = "Use a disk that is fast and large enough; this ends when a segment has been recorded without a loss";
 
 /// What needs a person, most urgent first. `since_s` is filled in by [`keep_times`].
 pub fn alarms(status: &Status) -> Vec<Alarm> {
@@ -75,6 +82,17 @@ impl Alarms {
             let cause = archive.last_error.as_deref().unwrap_or("unknown cause");
             self.raise("archive".into(), format!("Not recording: {cause}"), "Check the disk; recording resumes by itself");
         }
+        if let Some(left) = archive.seconds_to_loss.filter(|left| *left < SPACE_S) {
+            self.raise("archive.space".into(), space(left), SPACE_REMEDY);
+        }
+        if let Some(loss) = &archive.loss {
+            self.raise("archive.loss".into(), format!("The archive is not whole: {loss}"), LOSS_REMEDY);
+        }
+        if archive.index.state == IndexState::Failed {
+            let cause = archive.index.last_error.as_deref().unwrap_or("unknown cause");
+            let text = format!("The archive's index fails: {cause}");
+            self.raise("archive.index".into(), text, "Recording goes on; the index is made anew by itself once it works");
+        }
     }
 
     fn picture(&mut self, shown: &status::Input, status: &Status) {
@@ -102,6 +120,11 @@ impl Alarms {
         let text = format!("Input {}: {fault}", input.name);
         self.raise(format!("input.{}.file", input.name), text, "Replace or remove the file");
     }
+}
+
+fn space(seconds_left: u64) -> String {
+    let (hours, minutes) = (seconds_left / 3600, seconds_left / 60 % 60);
+    format!("In {hours} h {minutes} min recording stops, or costs what is not uploaded: the disk is nearly full")
 }
 
 /// Why an input shows nothing, and what to do.
@@ -187,6 +210,24 @@ pub(super) mod tests {
         status.device.config_faults = vec!["a.toml:3: bad".into(), "a.toml: the factory's is used".into()];
         let alarms = alarms(&status);
         assert_eq!((alarms.len(), alarms[0].text.as_str()), (1, "a.toml:3: bad (and 1 more)"));
+    }
+
+    #[test]
+    fn what_the_archive_cannot_cure_by_itself() {
+        let ids = |archive: status::Archive| {
+            let status = Status { archive, ..Status::default() };
+            alarms(&status).into_iter().map(|alarm| alarm.id).collect::<Vec<_>>()
+        };
+        let recording = || status::Archive { state: ArchiveState::Recording, seconds_left: Some(0), ..status::Archive::default() };
+        assert!(ids(recording()).is_empty(), "what goes round for ever needs nobody");
+        assert!(ids(status::Archive { seconds_to_loss: Some(SPACE_S), ..recording() }).is_empty());
+        assert_eq!(ids(status::Archive { seconds_to_loss: Some(SPACE_S - 1), ..recording() }), ["archive.space"]);
+        assert_eq!(ids(status::Archive { loss: Some("3.0 s are missing".into()), ..recording() }), ["archive.loss"]);
+        let counted = status::Archive { dropped_gops: 7, lost_segments: 1, ..recording() };
+        assert!(ids(counted).is_empty(), "what was lost long ago is counted and no alarm");
+        let index = status::ArchiveIndex { state: IndexState::Failed, ..status::ArchiveIndex::default() };
+        assert_eq!(ids(status::Archive { index, ..recording() }), ["archive.index"]);
+        assert!(space(5400).contains("1 h 30 min"));
     }
 
     #[test]

@@ -215,7 +215,13 @@ pub struct Archive {
     pub keep_free: ByteSize,
     /// Segments older than this are deleted. Default: never.
     pub max_age: Option<Duration>,
+    /// The bucket that segments go to. Default none.
+    pub upload: Option<Upload>,
 }
+
+/// Where segments go.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Upload {}
 
 #[derive(Clone, PartialEq)]
 pub struct Leg {

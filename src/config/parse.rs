@@ -299,6 +299,7 @@ fn archive(mut section: Section, around: &Around) -> Archive {
         max_age: section
             .optional("max_age_days", number(0.01..=36_500.0, "days"))
             .map(|days| Duration::from_secs_f64(days * DAY)),
+        upload: None,
     };
     section.finish(later::ARCHIVE);
     archive

@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::status::{ArchiveState, Leg, LegState, Proof, ProofState, Shows, Status};
+use crate::status::{ArchiveState, IndexState, Leg, LegState, Proof, ProofState, Shows, Status};
 use crate::units::{BitRate, ByteSize};
 
 /// How many events are shown to who asks once.
@@ -197,10 +197,19 @@ fn archive_lines(status: &Status) -> Vec<Line> {
         ArchiveState::Full | ArchiveState::Failed => Mood::Bad,
     };
     let left = archive.seconds_left.map(|left| format!(", {} left", span(left))).unwrap_or_default();
+    let loss = archive.seconds_to_loss.map(|left| format!(", full without a way out in {}", span(left))).unwrap_or_default();
     let written = ByteSize::from_bytes(archive.written_bytes);
-    let text = format!("{:<12} {:<10} {written} written, {} segments done{left}", "archive", archive.state, archive.segments);
+    let text = format!("{:<12} {:<10} {written} written, {} segments done{left}{loss}", "archive", archive.state, archive.segments);
     let mut lines = vec![Line { text, mood }];
     lines.extend(archive.file.as_ref().map(|file| faint(format!("{:<12} {file}", ""))));
+    if archive.dropped_gops + archive.lost_segments > 0 {
+        let (gops, segments) = (archive.dropped_gops, archive.lost_segments);
+        let text = format!("{:<12} {gops} GOPs dropped, {segments} segments deleted before their upload", "");
+        lines.push(Line { text, mood: Mood::Bad });
+    }
+    if archive.index.state == IndexState::Building {
+        lines.push(faint(format!("{:<12} index: {} segments are still to be read", "", archive.index.to_read)));
+    }
     let fault = archive.last_error.as_ref().filter(|_| mood == Mood::Bad);
     lines.extend(fault.map(|fault| Line { text: format!("{:<12} {fault}", ""), mood: Mood::Bad }));
     lines
@@ -301,7 +310,7 @@ fn print(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Alarm, Archive, Device, Event, Input, Program, Signal};
+    use crate::status::{Alarm, Archive, ArchiveIndex, Device, Event, Input, Program, Signal};
 
     fn leg(name: &str, state: LegState, origin: &str) -> Leg {
         let (name, origin) = (name.into(), origin.into());
@@ -344,6 +353,16 @@ mod tests {
             },
             alarms: vec![Alarm { text: "Leg b is not on air".into(), remedy: "Check the cable".into(), ..Alarm::default() }],
             events: (7..9).map(|number| Event { at_s: f64::from(number), text: format!("event {number}") }).collect(),
+        }
+    }
+
+    #[test]
+    fn what_the_archive_lost_and_what_it_will_lose() {
+        let index = ArchiveIndex { state: IndexState::Building, to_read: 3, last_error: None };
+        let archive = Archive { dropped_gops: 2, seconds_to_loss: Some(600), index, ..status().archive };
+        let lines = lines(&Status { archive, ..status() });
+        for words in ["full without a way out in 10 min 0 s", "2 GOPs dropped, 0 segments deleted", "index: 3 segments are still"] {
+            assert!(lines.iter().any(|line| line.contains(words)), "{words} in {lines:#?}");
         }
     }
 

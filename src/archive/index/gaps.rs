@@ -3,11 +3,11 @@
 //! Each end of a gap remembers the run by whose clock it was told: the end before a daemon's start is of an earlier run and stays
 //! when the later run's clock is put right.
 
-use jiff::civil::Date;
 use jiff::ToSpan;
+use jiff::civil::Date;
 use rusqlite::{Connection, OptionalExtension, named_params};
 
-use super::{Entry, Gap, Index, Missing, Run, day_of, rows, select, touch};
+use super::{Entry, Gap, Index, Run, day_of, rows, touch};
 use crate::archive::fault::Fault;
 
 /// A gap of more days is told in the manifests of its first days only.
@@ -22,9 +22,9 @@ impl Index {
         })
     }
 
-    /// A gap that an earlier run began and this one ended.
-    pub(in crate::archive) fn add_gap_before(&self, run: Run, gap: &Gap) -> Result<(), Fault> {
-        self.change("write to", |change| insert(change, gap, None, Some(&run.0)))
+    /// A gap of which it is known by which runs' clocks its ends were told.
+    pub(in crate::archive) fn add_gap_of(&self, from: Run, until: Run, gap: &Gap) -> Result<(), Fault> {
+        self.change("write to", |change| insert(change, gap, Some(&from.0), Some(&until.0)))
     }
 
     /// Those that overlap with the span, in order of time. Unix milliseconds.
@@ -55,23 +55,15 @@ impl Index {
         self.change("write to", |change| remember(change, "end", cause.as_bytes()))
     }
 
-    /// The entry that comes right before this one in time, gone or not.
-    pub(in crate::archive) fn before(&self, entry: &Entry) -> Result<Option<Entry>, Fault> {
-        let place = named_params! { ":start": entry.start_ms, ":name": entry.name.to_string() };
-        let before = self.select("WHERE start_ms < :start AND name <> :name ORDER BY start_ms DESC, base_ns DESC LIMIT 1", place)?;
-        Ok(before.into_iter().next())
+    /// The entry that ends last of all that are not of this run, gone or not.
+    pub(in crate::archive) fn last_before(&self, run: Run) -> Result<Option<Entry>, Fault> {
+        let last = "WHERE run <> :run ORDER BY start_ms + duration_ns / 1000000 DESC LIMIT 1";
+        Ok(self.select(last, named_params! { ":run": run.0 })?.into_iter().next())
     }
 
-    /// The entry that comes right after this one in time, gone or not.
-    pub(in crate::archive) fn after(&self, entry: &Entry) -> Result<Option<Entry>, Fault> {
-        let place = named_params! { ":start": entry.start_ms, ":name": entry.name.to_string() };
-        let after = self.select("WHERE start_ms > :start AND name <> :name ORDER BY start_ms, base_ns LIMIT 1", place)?;
-        Ok(after.into_iter().next())
-    }
-
-    /// Entries of this run.
-    pub(in crate::archive) fn of_run(&self, run: Run) -> Result<Vec<Entry>, Fault> {
-        self.read(|connection| select(connection, "WHERE run = :run ORDER BY base_ns", named_params! { ":run": run.0 }))
+    /// The newest entry of a run, by its own time line.
+    pub(in crate::archive) fn newest_of(&self, run: Run) -> Result<Option<Entry>, Fault> {
+        Ok(self.select("WHERE run = :run ORDER BY base_ns DESC LIMIT 1", named_params! { ":run": run.0 })?.into_iter().next())
     }
 }
 
@@ -126,6 +118,7 @@ fn recall(connection: &Connection, key: &str) -> rusqlite::Result<Option<Vec<u8>
 
 #[cfg(test)]
 mod tests {
+    use super::super::Missing;
     use super::*;
 
     #[test]

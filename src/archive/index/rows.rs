@@ -53,7 +53,12 @@ pub fn entry(row: &Row) -> Result<Entry> {
     })
 }
 
-pub fn mark(row: &Row) -> Result<Mark> {
+pub fn marks(connection: &Connection) -> Result<Vec<Mark>> {
+    let mut query = connection.prepare_cached("SELECT name, start_ms, upload, protected FROM segment WHERE NOT gone")?;
+    query.query_map([], mark)?.collect()
+}
+
+fn mark(row: &Row) -> Result<Mark> {
     let upload: String = row.get("upload")?;
     Ok(Mark {
         name: name(row, "name")?,

@@ -11,12 +11,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::clock::wall_clock;
 
 /// How long a change waits for another program's.
 const BUSY: Duration = Duration::from_secs(5);
+
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// Of the tables below; in `user_version`.
 const VERSION: i64 = 1;
@@ -78,6 +80,14 @@ fn open_sound(path: &Path) -> rusqlite::Result<Connection> {
     }
     let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if check == "ok" { Ok(connection) } else { Err(damage(check)) }
+}
+
+/// Reads from an index that is there already, and does not wait for it.
+pub fn glance<T>(path: &Path, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(GLANCE)?;
+    read(&connection)
 }
 
 fn make(connection: &Connection, path: &Path) -> rusqlite::Result<()> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::units::MediaTime;
 
 const DAY_0: i64 = 1_795_392_000_000;
 
@@ -128,7 +129,7 @@ fn a_clock_that_is_set_later_corrects_its_run_alone() {
     // The clock stood at 1970 when the box was switched on.
     let early = of_run(5000, 6000 - DAY_0);
     index.put(&Entry { start_ms: 6000, upload: done("x"), ..early.clone() }).unwrap();
-    index.add_gap_before(run, &gap(known.end_ms(), 6000)).unwrap();
+    index.add_gap_of(known.run, run, &gap(known.end_ms(), 6000)).unwrap();
     index.add_gap(&gap(8000, 9000)).unwrap();
     assert_eq!(index.gaps(DAY_0, DAY_0 + DAY_MS).unwrap(), [], "before it begins nothing can end");
     let epoch = DAY_0 + 3_600_000;
@@ -230,7 +231,7 @@ proptest! {
         let there: Vec<Entry> = map.values().filter(|entry| !entry.gone).cloned().collect();
         let waiting = there.iter().filter(|entry| entry.upload == Upload::Waiting);
         let sent = map.values().filter(|entry| entry.upload != Upload::Waiting).count() as u64;
-        prop_assert_eq!(index.next_upload().unwrap().as_ref(), waiting.clone().next());
+        prop_assert_eq!(index.next_upload().unwrap(), waiting.clone().next().cloned());
         prop_assert_eq!(index.upload_counts().unwrap(), (waiting.count() as u64, sent));
         prop_assert_eq!(index.entries().unwrap(), there);
         prop_assert_eq!(index.of_day(day_of(DAY_0)).unwrap(), map.into_values().collect::<Vec<_>>());

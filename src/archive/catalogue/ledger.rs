@@ -1,0 +1,50 @@
+//! The gaps that no writer could tell of: from the last run's end to this run's beginning, and those that only the files show.
+
+use super::Catalogue;
+use super::stock::{self, Hole};
+use crate::archive::entry::{Entry, Gap, Missing};
+use crate::archive::fault::Fault;
+
+/// Differences of clock readings between two runs are no gap.
+const NO_GAP_MS: u64 = 500;
+
+const NOT_KNOWN: &str = "the cause is not known any more";
+
+impl Catalogue {
+    /// Everything has been read: what is between the segments is known, too. Returns how many gaps were not known before.
+    pub(super) fn find_holes(&self, entries: &[Entry]) -> Result<usize, Fault> {
+        let mut holes = stock::holes(entries, &self.index()?.gaps(i64::MIN, i64::MAX)?);
+        // What is missing before this run is told when it has begun.
+        holes.retain(|hole| hole.runs.1 != self.run);
+        holes.iter().try_for_each(|hole| self.add_hole(hole))?;
+        Ok(holes.len())
+    }
+
+    fn add_hole(&self, hole: &Hole) -> Result<(), Fault> {
+        let place = if hole.runs.0 == hole.runs.1 { "inside a run" } else { "between two runs" };
+        let cause = format!("nothing was recorded {place} of the daemon: {NOT_KNOWN}");
+        let gap = Gap { from_ms: hole.from_ms, until_ms: hole.until_ms, missing: Missing::Archive, cause };
+        self.index()?.add_gap_of(hole.runs.0, hole.runs.1, &gap)
+    }
+
+    /// The gap from the last run's end to this run's first picture, once all that lies between has been read.
+    pub(super) fn settle_opening(&mut self) -> Result<(), Fault> {
+        let Some((start_ms, trouble)) = self.opening.clone() else { return Ok(()) };
+        let last = self.index()?.last_before(self.run)?;
+        let end_ms = last.as_ref().map_or(i64::MIN, Entry::end_ms);
+        let unread = self.unread.iter().map(|name| name.start().saturating_mul(1000));
+        if unread.filter(|unread| *unread < start_ms).any(|unread| unread >= end_ms) {
+            return Ok(());
+        }
+        if let Some(last) = last.filter(|last| start_ms.abs_diff(last.end_ms()) > NO_GAP_MS) {
+            let causes: Vec<String> = self.ended.iter().cloned().chain(trouble).collect();
+            let cause = if causes.is_empty() { NOT_KNOWN.to_owned() } else { causes.join("; then ") };
+            let seconds = start_ms.saturating_sub(last.end_ms()) as f64 / 1000.0;
+            self.events.add(format!("archive: {seconds:.1} s before this start were not recorded: {cause}"));
+            let gap = Gap { from_ms: last.end_ms(), until_ms: start_ms, missing: Missing::Archive, cause };
+            self.index()?.add_gap_of(last.run, self.run, &gap)?;
+        }
+        self.opening = None;
+        Ok(())
+    }
+}

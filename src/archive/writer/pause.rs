@@ -1,0 +1,197 @@
+//! What happens between a fault and the next attempt: how long nothing is tried, and which packets the next attempt begins with.
+//!
+//! ```text
+//!            fault (after RETRY)            a fragment is on the disk
+//!   Paused ◀──────────────── Trying ──────────────────────────▶ Working
+//!     └── RETRY is over ───────▲  ▲── fault ──────────────────────┘
+//! ```
+//!
+//! The GOP that goes on while nothing is written is kept, so that an attempt need not wait for the next keyframe, which may be 10 s
+//! away. Kept packets are the hub's own; one GOP of them is kept at most. A rule: time is that of the packets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::media::packet::Packet;
+use crate::units::MediaTime;
+
+/// From a fault to the next attempt.
+pub const RETRY: Duration = Duration::from_secs(2);
+
+/// A GOP that is longer is not kept: the hub forgets such packets too.
+const MAX_KEPT: Duration = Duration::from_secs(12);
+
+const MAX_BYTES: usize = 120 << 20;
+
+pub struct Pause {
+    state: State,
+    kept: Vec<Arc<Packet>>,
+    bytes: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Paused { until: MediaTime },
+    Trying,
+    Working,
+}
+
+/// What is to be done with a packet.
+#[derive(Debug)]
+pub enum Course {
+    /// Record it.
+    Go,
+    /// It is not recorded for now; this many GOPs are lost for ever.
+    Wait { dropped: u64 },
+    /// Record these, of which it is the last.
+    Retry { packets: Vec<Arc<Packet>>, dropped: u64 },
+}
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self { state: State::Trying, kept: Vec::new(), bytes: 0 }
+    }
+}
+
+impl Pause {
+    pub fn take(&mut self, packet: &Arc<Packet>) -> Course {
+        match self.state {
+            State::Working => Course::Go,
+            State::Trying => {
+                self.keep(packet);
+                Course::Go
+            }
+            State::Paused { until } => {
+                let dropped = if packet.keyframe { self.forget() } else { 0 };
+                let dropped = dropped + self.keep(packet);
+                if self.kept.is_empty() || !is_over(until, packet.time) {
+                    return Course::Wait { dropped };
+                }
+                self.state = State::Trying;
+                Course::Retry { packets: self.kept.clone(), dropped }
+            }
+        }
+    }
+
+    /// A fragment is on the disk.
+    pub fn worked(&mut self) {
+        self.state = State::Working;
+        self.forget();
+    }
+
+    /// Returns true if what is being recorded is lost: an attempt loses nothing, since it can be made again.
+    pub fn fail(&mut self, now: MediaTime) -> bool {
+        let lost = self.state == State::Working;
+        self.state = State::Paused { until: now + RETRY };
+        lost
+    }
+
+    /// The packets do not join on those that were kept.
+    pub fn interrupt(&mut self) -> u64 {
+        self.forget()
+    }
+
+    /// Returns how many GOPs that means.
+    fn forget(&mut self) -> u64 {
+        self.bytes = 0;
+        let gops = self.kept.iter().filter(|packet| packet.keyframe).count();
+        self.kept.clear();
+        gops as u64
+    }
+
+    /// Nothing is kept before a keyframe. Returns how many GOPs were too long to be kept.
+    fn keep(&mut self, packet: &Arc<Packet>) -> u64 {
+        let too_much = |first: &Arc<Packet>| packet.time.since(first.time) > MAX_KEPT || self.bytes > MAX_BYTES;
+        let dropped = if self.kept.first().is_some_and(too_much) { self.forget() } else { 0 };
+        if packet.keyframe || !self.kept.is_empty() {
+            self.bytes += packet.data.len();
+            self.kept.push(packet.clone());
+        }
+        dropped
+    }
+}
+
+/// A time line that jumped back ends a pause too.
+fn is_over(until: MediaTime, now: MediaTime) -> bool {
+    now >= until || until.since(now) > RETRY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::testing::Stream;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_attempt_begins_with_the_gop_that_goes_on() {
+        let packets = Stream { gop: 300, seconds: 30, ..Stream::default() }.packets();
+        let mut pause = Pause::default();
+        assert!(matches!(pause.take(&packets[0]), Course::Go));
+        pause.worked();
+        let at = |seconds: u64| packets.iter().position(|packet| packet.time.millis() >= seconds * 1000).unwrap();
+        assert!(pause.fail(packets[at(9)].time), "what had been begun is lost");
+        let mut retry = None;
+        for packet in &packets[at(9)..] {
+            match pause.take(packet) {
+                Course::Wait { dropped } => assert_eq!(dropped, 0),
+                Course::Retry { packets, dropped } => {
+                    retry = Some(packets);
+                    assert_eq!(dropped, 0);
+                    break;
+                }
+                Course::Go => panic!("it is too early"),
+            }
+        }
+        let retry = retry.expect("an attempt");
+        assert_eq!((retry[0].keyframe, retry[0].time.millis()), (true, 10_000));
+        assert_eq!(retry.last().unwrap().time.millis() / 100, 110, "2 s after the fault, in the middle of the GOP");
+        assert!(!pause.fail(retry.last().unwrap().time), "nothing of it was written: it can be tried again");
+    }
+
+    #[test]
+    fn gops_that_pass_while_nothing_can_be_written_are_counted() {
+        let packets = Stream { gop: 30, seconds: 20, ..Stream::default() }.packets();
+        let mut pause = Pause::default();
+        pause.take(&packets[0]);
+        let mut dropped = 0;
+        pause.fail(packets[0].time);
+        for packet in &packets[1..] {
+            match pause.take(packet) {
+                Course::Wait { dropped: more } => dropped += more,
+                Course::Retry { dropped: more, .. } => {
+                    dropped += more;
+                    pause.fail(packet.time);
+                }
+                Course::Go => panic!("it fails for ever"),
+            }
+        }
+        assert_eq!(dropped + 1, 20, "all but the one that is still kept");
+    }
+
+    proptest! {
+        /// Whatever fails when: attempts begin at a keyframe, join on nothing older, and come no later than RETRY and one GOP.
+        #[test]
+        fn attempts(gop in 1u64..300, fails in proptest::collection::vec(0usize..2000, 1..6)) {
+            let packets = Stream { gop, seconds: 25, ..Stream::default() }.packets();
+            let mut pause = Pause::default();
+            let mut paused_since = None;
+            let longest = RETRY + Duration::from_secs_f64(gop as f64 / 30.0) + Duration::from_millis(100);
+            for (index, packet) in packets.iter().enumerate() {
+                match pause.take(packet) {
+                    Course::Go => prop_assert!(paused_since.is_none()),
+                    Course::Wait { .. } => prop_assert!(packet.time.since(paused_since.unwrap()) <= longest),
+                    Course::Retry { packets, .. } => {
+                        paused_since = None;
+                        prop_assert!(packets[0].keyframe && Arc::ptr_eq(packets.last().unwrap(), packet));
+                        prop_assert!(packets.windows(2).all(|pair| pair[0].time <= pair[1].time));
+                        pause.worked();
+                    }
+                }
+                if fails.contains(&index) && paused_since.is_none() {
+                    pause.fail(packet.time);
+                    paused_since = Some(packet.time);
+                }
+            }
+        }
+    }
+}
