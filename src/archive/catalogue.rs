@@ -11,6 +11,7 @@
 //! whose file is gone are marked, files without a row are read. Notes wait while the index fails; an index that fails for ever costs
 //! an alarm and nothing else.
 
+mod background;
 mod inventory;
 mod ledger;
 mod notes;

@@ -273,7 +273,10 @@ mod tests {
             fs::write(folder.path.join(file), &bytes).unwrap();
         }
         let repaired = folder.repair().unwrap();
-        assert!(matches!(&repaired[..], [Leftover::Saved { file, cut: 0, .. }] if file == "20261123T051656Z-1.mp4"), "{repaired:?}");
+        assert!(
+            matches!(&repaired[..], [Leftover::Saved { file, cut: 0, .. }] if file == "20261123T051656Z-1.mp4"),
+            "{repaired:?}"
+        );
         assert_eq!(fs::read(folder.path.join("20261123T051656Z.mp4")).unwrap(), bytes);
     }
 

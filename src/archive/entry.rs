@@ -48,8 +48,13 @@ pub enum Upload {
     #[default]
     Waiting,
     /// A multipart upload that the server knows under this id.
-    Begun { object: String, id: String },
-    Done { object: String },
+    Begun {
+        object: String,
+        id: String,
+    },
+    Done {
+        object: String,
+    },
 }
 
 /// A span of which there is no recording, or that reached no origin.

@@ -22,7 +22,7 @@ pub enum Fault {
     Taken { path: PathBuf },
     #[error("cannot {doing} the archive's index {}: {source}; recordings are not touched by that, check the disk", path.display())]
     Index { doing: &'static str, path: PathBuf, source: rusqlite::Error },
-    #[error("{} cannot be used: {flaw}; move it out of the archive's folder", path.display())]
+    #[error("{} is not a segment: {flaw}; move it out of the archive's folder", path.display())]
     NoSegment { path: PathBuf, flaw: Flaw },
 }
 

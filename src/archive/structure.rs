@@ -139,7 +139,9 @@ impl Tale {
         for trun in &traf.trun {
             let mut place = trun.data_offset.and_then(|offset| u64::try_from(offset).ok()).unwrap_or(0);
             for sample in trun.samples.iter() {
-                let (Some(size), Some(duration)) = (sample.size, sample.duration) else { return flaw(at, "a sample without size") };
+                let (Some(size), Some(duration)) = (sample.size, sample.duration) else {
+                    return flaw(at, "a sample without size");
+                };
                 if place < data.start || place + u64::from(size) > data.end {
                     return flaw(at, "a sample outside its fragment's data");
                 }
@@ -223,7 +225,7 @@ impl<R: Read> Walk<'_, R> {
     fn expect(&mut self, kind: FourCC) -> Result<Vec<u8>, Stop> {
         match self.open()? {
             Some(opened) if opened.kind == kind => self.body(&opened),
-            _ => flaw(0, "not a segment of onaird"),
+            _ => flaw(0, format!("no box `{kind}`")),
         }
     }
 
@@ -231,11 +233,11 @@ impl<R: Read> Walk<'_, R> {
     fn open(&mut self) -> Result<Option<Opened>, Stop> {
         let start = self.at;
         let header = self.take(HEADER)?;
-        let [a, b, c, d, kind @ ..] = &header[..] else {
+        let Some((size, kind)) = header.split_first_chunk::<4>() else {
             return if header.is_empty() { Ok(None) } else { flaw(start, "a torn end") };
         };
-        let size = u64::from(u32::from_be_bytes([*a, *b, *c, *d]));
-        let (Ok(kind), Some(body)) = (<[u8; 4]>::try_from(kind), size.checked_sub(HEADER)) else {
+        let Ok(kind) = <[u8; 4]>::try_from(kind) else { return flaw(start, "a torn end") };
+        let Some(body) = u64::from(u32::from_be_bytes(*size)).checked_sub(HEADER) else {
             return flaw(start, "a box without a size");
         };
         Ok(Some(Opened { kind: FourCC::from(kind), start, body }))

@@ -218,7 +218,8 @@ pub(super) mod tests {
             let status = Status { archive, ..Status::default() };
             alarms(&status).into_iter().map(|alarm| alarm.id).collect::<Vec<_>>()
         };
-        let recording = || status::Archive { state: ArchiveState::Recording, seconds_left: Some(0), ..status::Archive::default() };
+        let recording =
+            || status::Archive { state: ArchiveState::Recording, seconds_left: Some(0), ..status::Archive::default() };
         assert!(ids(recording()).is_empty(), "what goes round for ever needs nobody");
         assert!(ids(status::Archive { seconds_to_loss: Some(SPACE_S), ..recording() }).is_empty());
         assert_eq!(ids(status::Archive { seconds_to_loss: Some(SPACE_S - 1), ..recording() }), ["archive.space"]);

@@ -199,7 +199,8 @@ fn archive_lines(status: &Status) -> Vec<Line> {
     let left = archive.seconds_left.map(|left| format!(", {} left", span(left))).unwrap_or_default();
     let loss = archive.seconds_to_loss.map(|left| format!(", full without a way out in {}", span(left))).unwrap_or_default();
     let written = ByteSize::from_bytes(archive.written_bytes);
-    let text = format!("{:<12} {:<10} {written} written, {} segments done{left}{loss}", "archive", archive.state, archive.segments);
+    let text =
+        format!("{:<12} {:<10} {written} written, {} segments done{left}{loss}", "archive", archive.state, archive.segments);
     let mut lines = vec![Line { text, mood }];
     lines.extend(archive.file.as_ref().map(|file| faint(format!("{:<12} {file}", ""))));
     if archive.dropped_gops + archive.lost_segments > 0 {
@@ -361,7 +362,8 @@ mod tests {
         let index = ArchiveIndex { state: IndexState::Building, to_read: 3, last_error: None };
         let archive = Archive { dropped_gops: 2, seconds_to_loss: Some(600), index, ..status().archive };
         let lines = lines(&Status { archive, ..status() });
-        for words in ["full without a way out in 10 min 0 s", "2 GOPs dropped, 0 segments deleted", "index: 3 segments are still"] {
+        for words in ["full without a way out in 10 min 0 s", "2 GOPs dropped, 0 segments deleted", "index: 3 segments are still"]
+        {
             assert!(lines.iter().any(|line| line.contains(words)), "{words} in {lines:#?}");
         }
     }

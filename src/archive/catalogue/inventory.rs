@@ -12,8 +12,7 @@ impl Catalogue {
     /// The index with the files.
     pub(super) fn compare(&mut self) -> Result<(), Fault> {
         let files = disk::segments(&self.folder)?;
-        let files: Vec<Found> =
-            files.iter().map(|file| Found { name: file.name, protected: file.protected }).collect();
+        let files: Vec<Found> = files.iter().map(|file| Found { name: file.name, protected: file.protected }).collect();
         let index = self.index()?;
         let differences = stock::compare(&files, &index.marks()?);
         differences.gone.iter().try_for_each(|name| index.set_gone(*name))?;

@@ -21,7 +21,10 @@ pub enum Note {
     /// The folder can be used, for the first time or again.
     Ready,
     /// The first fragment of the run is on the disk. `trouble`: what kept it from being there earlier.
-    Began { start_ms: i64, trouble: Option<String> },
+    Began {
+        start_ms: i64,
+        trouble: Option<String>,
+    },
     Closed(Entry),
     Gap(Gap),
     /// The clock was set.

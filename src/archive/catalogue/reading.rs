@@ -1,22 +1,18 @@
 //! The thread that reads closed segments which the index does not know: behind everything else, and slowly, because a disk of a
 //! terabyte takes hours and recording must not feel it.
 //!
-//! The kernel derives the priority of a thread's disk accesses from its nice value where the disk's scheduler knows any
-//! (ioprio_set(2)); the pace is for those that do not.
+//! Not every disk's scheduler knows priorities; the pace is for those that do not.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use super::Note;
+use super::{Note, background};
 use crate::archive::name::Name;
 use crate::archive::rebuild;
 
 /// Bytes per second that are read at most.
 const PACE: f64 = (16u64 << 20) as f64;
-
-/// Behind all others (setpriority(2)).
-const NICE: i32 = 19;
 
 /// Lets the thread read for as long as it lives.
 pub struct Reading {
@@ -28,8 +24,7 @@ impl Reading {
     pub fn start(folder: PathBuf, names: Vec<Name>, notes: SyncSender<Note>) -> std::io::Result<Self> {
         let (go_on, stop) = sync_channel(0);
         let work = move || {
-            // Without it the disk is read just as slowly.
-            let _ = rustix::process::nice(NICE);
+            background::step_back();
             read(&folder, &names, &notes, &stop);
         };
         std::thread::Builder::new().name("archive reading".into()).spawn(work)?;

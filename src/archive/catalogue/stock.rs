@@ -167,7 +167,15 @@ mod tests {
 
     #[test]
     fn holes_between_segments() {
-        let entries = [entry(1, 0, 10), entry(1, 10, 10), entry(1, 30, 10), entry(2, 40, 10), entry(3, 60, 10), entry(3, 62, 5), entry(3, 70, 1)];
+        let entries = [
+            entry(1, 0, 10),
+            entry(1, 10, 10),
+            entry(1, 30, 10),
+            entry(2, 40, 10),
+            entry(3, 60, 10),
+            entry(3, 62, 5),
+            entry(3, 70, 1),
+        ];
         let runs = |before, after| (Run([before; 16]), Run([after; 16]));
         let hole = |from: i64, until: i64, runs| Hole { from_ms: EPOCH + from * 1000, until_ms: EPOCH + until * 1000, runs };
         assert_eq!(holes(&entries, &[]), [hole(20, 30, runs(1, 1)), hole(50, 60, runs(2, 3))]);

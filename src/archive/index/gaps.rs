@@ -108,7 +108,10 @@ fn days(gap: &Gap) -> impl Iterator<Item = Date> {
 }
 
 fn remember(change: &Connection, key: &str, value: &[u8]) -> rusqlite::Result<()> {
-    change.execute("INSERT OR REPLACE INTO memo (key, value) VALUES (:key, :value)", named_params! { ":key": key, ":value": value })?;
+    change.execute(
+        "INSERT OR REPLACE INTO memo (key, value) VALUES (:key, :value)",
+        named_params! { ":key": key, ":value": value },
+    )?;
     Ok(())
 }
 

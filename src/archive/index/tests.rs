@@ -172,7 +172,11 @@ fn a_damaged_index_is_put_aside_and_an_empty_one_made() {
     assert!(bytes.len() > 20_000, "all of it is in the file");
     bytes[5000..15_000].fill(0x55);
     std::fs::write(&path, bytes).unwrap();
-    std::fs::read_dir(home.path()).unwrap().map(|file| file.unwrap().path()).filter(|path| path.to_string_lossy().contains("damaged")).for_each(|path| std::fs::remove_file(path).unwrap());
+    std::fs::read_dir(home.path())
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.to_string_lossy().contains("damaged"))
+        .for_each(|path| std::fs::remove_file(path).unwrap());
     assert_eq!(Index::open(home.path()).unwrap().entries().unwrap(), []);
     assert_eq!(aside(), 1);
 }

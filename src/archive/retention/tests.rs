@@ -36,8 +36,7 @@ fn space() {
 #[test]
 fn age() {
     let rule = Rule { max_age: Some(Duration::from_secs(3600)), ..rule(0) };
-    let (old, young, future, unset) =
-        (segment(NOW - 3601, 1), segment(NOW - 3600, 1), segment(NOW + 9999, 1), segment(77, 1));
+    let (old, young, future, unset) = (segment(NOW - 3601, 1), segment(NOW - 3600, 1), segment(NOW + 9999, 1), segment(77, 1));
     let corrected = Segment { start_ms: NOW_MS - 3_700_000, ..segment(78, 1) };
     let going = names(rule.expendable(&[young, unset, future, old, corrected], None, u64::MAX, NOW_MS));
     assert_eq!(going, [corrected.name, old.name], "neither a clock set back nor one never set costs a recording");
@@ -117,7 +116,12 @@ fn time_to_a_loss() {
 fn segments() -> impl Strategy<Value = Vec<Segment>> {
     let starts = proptest::collection::btree_map(NOW - 100_000..NOW, (0u64..1 << 30, any::<bool>(), 0u8..5), 0..40);
     starts.prop_map(|starts| {
-        let of = |(start, (bytes, uploaded, lot)): (i64, (u64, bool, u8))| Segment { bytes, uploaded, protected: lot == 0, ..segment(start, 0) };
+        let of = |(start, (bytes, uploaded, lot)): (i64, (u64, bool, u8))| Segment {
+            bytes,
+            uploaded,
+            protected: lot == 0,
+            ..segment(start, 0)
+        };
         starts.into_iter().map(of).collect()
     })
 }

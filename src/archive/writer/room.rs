@@ -36,15 +36,21 @@ pub struct Outcome {
 
 impl Room {
     pub fn new(config: &config::Archive) -> Self {
-        let rule =
-            Rule { keep_free: config.keep_free.bytes(), max_age: config.max_age, uploads: config.upload.is_some() };
+        let rule = Rule { keep_free: config.keep_free.bytes(), max_age: config.max_age, uploads: config.upload.is_some() };
         let (directory, keep_free) = (config.directory.clone(), config.keep_free);
         Self { rule, directory, keep_free, segment: config.segment, next: MediaTime::ZERO }
     }
 
     /// Deletes what must go. `now` says whether it is time to take stock again; `begins`: a segment is about to begin, which is
     /// when age is looked at.
-    pub fn make(&mut self, folder: &Folder, open: Option<Name>, now: MediaTime, unix_ms: i64, begins: bool) -> Result<Outcome, Fault> {
+    pub fn make(
+        &mut self,
+        folder: &Folder,
+        open: Option<Name>,
+        now: MediaTime,
+        unix_ms: i64,
+        begins: bool,
+    ) -> Result<Outcome, Fault> {
         let free = folder.free()?;
         let due = now >= self.next || self.next.since(now) > LOOK;
         if !begins && !due && free >= self.rule.wanted() {
@@ -52,11 +58,8 @@ impl Room {
         }
         self.next = now + LOOK;
         let mut segments = self.segments(folder)?;
-        let deleted = if begins || free < self.rule.wanted() {
-            self.rule.expendable(&segments, open, free, unix_ms)
-        } else {
-            Vec::new()
-        };
+        let deleted =
+            if begins || free < self.rule.wanted() { self.rule.expendable(&segments, open, free, unix_ms) } else { Vec::new() };
         deleted.iter().try_for_each(|going| folder.delete(going.name))?;
         segments.retain(|segment| !deleted.iter().any(|going| going.name == segment.name));
         let found = (segments.len() as u64, self.rule.stock(&segments, open, self.segment));
@@ -73,7 +76,11 @@ impl Room {
     /// What to say if less is free than is to be kept.
     pub fn shortage(&self, free: u64) -> Option<String> {
         let (path, keep) = (self.directory.display(), self.keep_free);
-        let left = if self.rule.uploads { "and nothing is left that is uploaded and not protected" } else { "and no older segment is left" };
+        let left = if self.rule.uploads {
+            "and nothing is left that is uploaded and not protected"
+        } else {
+            "and no older segment is left"
+        };
         (free < self.rule.keep_free).then(|| {
             let free = ByteSize::from_bytes(free);
             format!("only {free} are free in {path}, less than the {keep} to be kept, {left}: delete other files")
@@ -117,7 +124,9 @@ mod tests {
             let path = home.path().join(format!("{file}.mp4"));
             std::fs::write(&path, &bytes).unwrap();
             let name = Name::parse(file).unwrap();
-            index.put(&Entry { upload: Upload::Done { object: file.into() }, ..rebuild::inspect(&path).unwrap().entry(name) }).unwrap();
+            index
+                .put(&Entry { upload: Upload::Done { object: file.into() }, ..rebuild::inspect(&path).unwrap().entry(name) })
+                .unwrap();
         }
         index.set_upload(Name::parse(files[1]).unwrap(), &Upload::Waiting).unwrap();
         index.set_protected(Name::parse(files[2]).unwrap(), true).unwrap();
@@ -141,7 +150,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = Folder::open(home.path()).unwrap();
         let mut room = Room::new(&config_of(home.path()));
-        let mut look = |seconds: u64| room.make(&folder, None, MediaTime::from_millis(seconds * 1000), 0, false).unwrap().found.is_some();
+        let mut look =
+            |seconds: u64| room.make(&folder, None, MediaTime::from_millis(seconds * 1000), 0, false).unwrap().found.is_some();
         assert_eq!([look(0), look(5), look(10), look(19), look(20), look(3)], [true, false, true, false, true, true]);
     }
 }
