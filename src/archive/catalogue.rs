@@ -109,27 +109,38 @@ impl Catalogue {
 
     fn next(&self, inbox: &Receiver<Note>) -> Result<Note, RecvTimeoutError> {
         match self.fault {
-            Some(_) => inbox.recv_timeout(RETRY),
-            None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(_) if self.is_usable => inbox.recv_timeout(RETRY),
+            _ => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
         }
     }
 
     fn enqueue(&mut self, note: Note) {
-        if matches!(note, Note::Ready) {
-            // It may be another disk.
-            self.index = None;
-            self.refused.clear();
-            self.is_usable = true;
-            return;
+        match note {
+            Note::Ready => self.let_go(true),
+            Note::Away => self.let_go(false),
+            note => {
+                if self.waiting.len() >= WAITING {
+                    self.waiting.pop_front();
+                }
+                self.waiting.push_back(note);
+            }
         }
-        if self.waiting.len() >= WAITING {
-            self.waiting.pop_front();
+    }
+
+    /// When the folder is used next it may be another disk.
+    fn let_go(&mut self, is_usable: bool) {
+        (self.index, self.reading) = (None, None);
+        self.refused.clear();
+        self.is_usable = is_usable;
+        if !is_usable {
+            self.tell(IndexState::Off);
         }
-        self.waiting.push_back(note);
     }
 
     fn end(&mut self, cause: &str) {
         self.reading = None;
+        // Even if it could not be used a moment ago.
+        self.is_usable = self.has_opened;
         self.work();
         let Some(index) = &self.index else { return };
         if let Err(fault) = index.set_end(cause) {
@@ -163,13 +174,14 @@ impl Catalogue {
     }
 
     fn works(&mut self) {
+        if !self.is_usable {
+            return;
+        }
         if self.fault.take().is_some() {
             self.events.add("archive: the index works again");
         }
-        if self.is_usable {
-            let is_building = self.reading.is_some() || !self.unread.is_empty();
-            self.tell(if is_building { IndexState::Building } else { IndexState::Ok });
-        }
+        let is_building = self.reading.is_some() || !self.unread.is_empty();
+        self.tell(if is_building { IndexState::Building } else { IndexState::Ok });
     }
 
     fn fail(&mut self, fault: &Fault) {
@@ -183,7 +195,8 @@ impl Catalogue {
     }
 
     fn tell(&self, state: IndexState) {
-        let index = ArchiveIndex { state, to_read: self.unread.len() as u64, last_error: self.fault.clone() };
+        let last_error = self.fault.clone().filter(|_| state == IndexState::Failed);
+        let index = ArchiveIndex { state, to_read: self.unread.len() as u64, last_error };
         self.report.update(|archive| archive.index = index);
     }
 
@@ -226,7 +239,7 @@ impl Catalogue {
                 Ok(())
             }
             Note::AllRead => self.all_read(),
-            Note::Ready | Note::End { .. } => Ok(()),
+            Note::Ready | Note::Away | Note::End { .. } => Ok(()),
         }
     }
 

@@ -97,7 +97,7 @@ impl Index {
     /// The file loses or gets back the right to be written to, so that this is known without an index too. False if the segment
     /// is unknown.
     pub fn set_protected(&self, name: Name, protected: bool) -> Result<bool, Fault> {
-        if !self.get(name)?.is_some_and(|entry| !entry.gone) {
+        if self.get(name)?.is_none_or(|entry| entry.gone) {
             return Ok(false);
         }
         let path = self.folder.join(name.closed());

@@ -267,7 +267,9 @@ impl Writer {
         self.board.status.file = None;
         self.board.worries.fault = Some(text);
         self.open = None;
-        self.folder = None;
+        if self.folder.take().is_some() {
+            self.notes.add(Note::Away);
+        }
         self.cutter.reset();
         self.board.meter.interrupt();
         self.board.hurry(self.now);

@@ -20,6 +20,8 @@ const QUEUE: usize = 256;
 pub enum Note {
     /// The folder can be used, for the first time or again.
     Ready,
+    /// It cannot be used for now; nothing of it may be held open, or nobody could unmount and repair it.
+    Away,
     /// The first fragment of the run is on the disk. `trouble`: what kept it from being there earlier.
     Began {
         start_ms: i64,

@@ -27,9 +27,13 @@ fn open(folder: &Path, run: Run) -> (watch::Sender<Status>, Notes) {
 }
 
 fn wait_until_read(status: &watch::Sender<Status>) {
+    wait_until(status, IndexState::Ok);
+}
+
+fn wait_until(status: &watch::Sender<Status>, state: IndexState) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut watch = status.subscribe();
-    let read = async { watch.wait_for(|status| status.archive.index.state == IndexState::Ok).await.map(drop) };
+    let read = async { watch.wait_for(|status| status.archive.index.state == state).await.map(drop) };
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), read).await }).expect("read in time").unwrap();
 }
 
@@ -115,6 +119,28 @@ fn holes_that_only_the_files_show_are_gaps_and_what_is_in_the_bucket_stays_known
     let gaps = index.gaps(i64::MIN, i64::MAX).unwrap();
     assert_eq!(gaps.iter().map(|gap| (gap.from_ms, gap.until_ms)).collect::<Vec<_>>(), [(START_MS + 10_000, START_MS + 20_000)]);
     assert!(gaps[0].cause.contains("inside a run"), "{gaps:?}");
+}
+
+#[test]
+fn nothing_is_held_open_of_a_folder_that_cannot_be_used() {
+    let home = tempfile::tempdir().unwrap();
+    let (status, mut notes) = open(home.path(), Run([1; 16]));
+    wait_until(&status, IndexState::Ok);
+    let held = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        files.filter(|file| file.starts_with(home.path())).count()
+    };
+    assert!(held() > 0);
+    notes.add(Note::Away);
+    wait_until(&status, IndexState::Off);
+    assert_eq!(held(), 0);
+    let entry = put_file(home.path(), Run([1; 16]), 0, START_MS);
+    notes.add(Note::Closed(entry.clone()));
+    notes.add(Note::Ready);
+    wait_until(&status, IndexState::Ok);
+    notes.finish("the end".into());
+    let index = Index::open(home.path()).unwrap();
+    assert_eq!((index.entries().unwrap(), index.take_end().unwrap().as_deref()), (vec![entry], Some("the end")));
 }
 
 #[test]
