@@ -29,7 +29,7 @@ pub mod name;
 mod open;
 mod origin;
 pub mod rebuild;
-mod recover;
+pub mod recover;
 mod retention;
 mod segment;
 pub mod structure;
