@@ -69,8 +69,8 @@ struct Catalogue {
     is_unproven: bool,
     /// How the run before this one ended.
     ended: Option<String>,
-    /// The gap before this run, until it is known where it began.
-    opening: Option<(i64, Option<String>)>,
+    /// When this run began, until it is known what came before it. Unix milliseconds.
+    opening: Option<i64>,
 }
 
 impl Catalogue {
@@ -222,8 +222,8 @@ impl Catalogue {
 
     fn apply(&mut self, note: Note) -> Result<(), Fault> {
         match note {
-            Note::Began { start_ms, trouble } => {
-                self.opening = Some((start_ms, trouble));
+            Note::Began { start_ms } => {
+                self.opening = Some(start_ms);
                 Ok(())
             }
             Note::Closed(entry) => {
@@ -245,7 +245,7 @@ impl Catalogue {
 
     fn step(&mut self, run: Run, step: Step) -> Result<(), Fault> {
         let corrected = self.index()?.correct(run, step.epoch_ms, step.by_ms)?;
-        if let Some((start_ms, _)) = &mut self.opening
+        if let Some(start_ms) = &mut self.opening
             && run == self.run
         {
             *start_ms = start_ms.saturating_add(step.by_ms);

@@ -94,14 +94,18 @@ impl Index {
         self.select("WHERE start_ms >= :from AND start_ms < :until ORDER BY start_ms, base_ns", span)
     }
 
-    /// The file loses or gets back the right to be written to, so that this is known without an index too. False if the segment
-    /// is unknown.
+    /// The file loses or gets back the right to be written to, so that this is known without an index too; where a file system
+    /// knows no such right, the index alone knows. False if the segment is unknown.
     pub fn set_protected(&self, name: Name, protected: bool) -> Result<bool, Fault> {
         if self.get(name)?.is_none_or(|entry| entry.gone) {
             return Ok(false);
         }
         let path = self.folder.join(name.closed());
-        store::set_read_only(&path, protected).map_err(Fault::io("change the rights of", path))?;
+        match store::set_read_only(&path, protected) {
+            // Who says that nobody may write to it is believed at the next start.
+            Err(error) if !protected => return Err(Fault::io("change the rights of", path)(error)),
+            _ => {}
+        }
         self.change("write to", |change| {
             let values = named_params! { ":name": name.to_string(), ":protected": protected };
             Ok(change.execute("UPDATE segment SET protected = :protected WHERE name = :name", values)? > 0)

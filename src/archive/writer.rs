@@ -57,8 +57,10 @@ pub struct Writer {
     /// Time of the newest packet.
     now: MediaTime,
     next_look: MediaTime,
-    /// Where the pictures end that are on the disk; `None` before the first one of this run.
+    /// Where the pictures end that are on the disk, or the run's first packet; `None` before that.
     recorded_until: Option<MediaTime>,
+    /// Something of this run is on the disk.
+    has_begun: bool,
     /// What kept it from recording since then, the first of it.
     trouble: Option<String>,
     /// GOPs that were lost before the open segment began.
@@ -85,6 +87,7 @@ impl Writer {
             now: MediaTime::ZERO,
             next_look: MediaTime::ZERO,
             recorded_until: None,
+            has_begun: false,
             trouble: None,
             told_gops: 0,
         }
@@ -126,6 +129,7 @@ impl Writer {
 
     fn take(&mut self, packet: &Arc<Packet>) {
         self.now = packet.time;
+        self.recorded_until.get_or_insert(packet.time);
         self.board.status.dropped_gops += self.losses.look(packet);
         match self.pause.take(packet) {
             Course::Go => self.record(packet),
@@ -227,9 +231,10 @@ impl Writer {
     fn tell_gap(&mut self, base: MediaTime) {
         self.told_gops = self.board.status.dropped_gops;
         let trouble = self.trouble.take();
-        let Some(until) = self.recorded_until else {
-            return self.notes.add(Note::Began { start_ms: self.epoch.unix_ms(base), trouble });
-        };
+        let until = self.recorded_until.unwrap_or(base);
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.notes.add(Note::Began { start_ms: self.epoch.unix_ms(until) });
+        }
         let missing = base.since(until);
         if missing <= NO_GAP {
             return;

@@ -29,7 +29,7 @@ impl Catalogue {
 
     /// The gap from the last run's end to this run's first picture, once all that lies between has been read.
     pub(super) fn settle_opening(&mut self) -> Result<(), Fault> {
-        let Some((start_ms, trouble)) = self.opening.clone() else { return Ok(()) };
+        let Some(start_ms) = self.opening else { return Ok(()) };
         let last = self.index()?.last_before(self.run)?;
         let end_ms = last.as_ref().map_or(i64::MIN, Entry::end_ms);
         let unread = self.unread.iter().map(|name| name.start().saturating_mul(1000));
@@ -37,8 +37,7 @@ impl Catalogue {
             return Ok(());
         }
         if let Some(last) = last.filter(|last| start_ms.abs_diff(last.end_ms()) > NO_GAP_MS) {
-            let causes: Vec<String> = self.ended.iter().cloned().chain(trouble).collect();
-            let cause = if causes.is_empty() { NOT_KNOWN.to_owned() } else { causes.join("; then ") };
+            let cause = self.ended.clone().unwrap_or_else(|| NOT_KNOWN.into());
             let seconds = start_ms.saturating_sub(last.end_ms()) as f64 / 1000.0;
             self.events.add(format!("archive: {seconds:.1} s before this start were not recorded: {cause}"));
             let gap = Gap { from_ms: last.end_ms(), until_ms: start_ms, missing: Missing::Archive, cause };

@@ -22,10 +22,9 @@ pub enum Note {
     Ready,
     /// It cannot be used for now; nothing of it may be held open, or nobody could unmount and repair it.
     Away,
-    /// The first fragment of the run is on the disk. `trouble`: what kept it from being there earlier.
+    /// The first fragment of the run is on the disk; when the run began.
     Began {
         start_ms: i64,
-        trouble: Option<String>,
     },
     Closed(Entry),
     Gap(Gap),

@@ -6,26 +6,29 @@
 //!     └── RETRY is over ───────▲  ▲── fault ──────────────────────┘
 //! ```
 //!
-//! The GOP that goes on while nothing is written is kept, so that an attempt need not wait for the next keyframe, which may be 10 s
-//! away. Kept packets are the hub's own; one GOP of them is kept at most. A rule: time is that of the packets.
+//! GOPs that begin while nothing is written are kept for as long as the hub remembers them too, so that a short fault costs no more
+//! than the GOP that it interrupted, and an attempt need not wait for the next keyframe, which may be 10 s away. Kept packets are the
+//! hub's own. A rule: time is that of the packets.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::media::hub;
 use crate::media::packet::Packet;
 use crate::units::MediaTime;
 
 /// From a fault to the next attempt.
 pub const RETRY: Duration = Duration::from_secs(2);
 
-/// A GOP that is longer is not kept: the hub forgets such packets too.
-const MAX_KEPT: Duration = Duration::from_secs(12);
-
-const MAX_BYTES: usize = 120 << 20;
+/// What a disk that is slow to come back may still get.
+const MAX_KEPT: Duration = hub::MEMORY;
+const MAX_BYTES: usize = hub::MAX_BYTES;
 
 pub struct Pause {
     state: State,
-    kept: Vec<Arc<Packet>>,
+    /// From a keyframe on.
+    kept: VecDeque<Arc<Packet>>,
     bytes: usize,
 }
 
@@ -49,7 +52,7 @@ pub enum Course {
 
 impl Default for Pause {
     fn default() -> Self {
-        Self { state: State::Trying, kept: Vec::new(), bytes: 0 }
+        Self { state: State::Trying, kept: VecDeque::new(), bytes: 0 }
     }
 }
 
@@ -62,13 +65,12 @@ impl Pause {
                 Course::Go
             }
             State::Paused { until } => {
-                let dropped = if packet.keyframe { self.forget() } else { 0 };
-                let dropped = dropped + self.keep(packet);
+                let dropped = self.keep(packet);
                 if self.kept.is_empty() || !is_over(until, packet.time) {
                     return Course::Wait { dropped };
                 }
                 self.state = State::Trying;
-                Course::Retry { packets: self.kept.clone(), dropped }
+                Course::Retry { packets: self.kept.iter().cloned().collect(), dropped }
             }
         }
     }
@@ -99,15 +101,25 @@ impl Pause {
         gops as u64
     }
 
-    /// Nothing is kept before a keyframe. Returns how many GOPs were too long to be kept.
+    /// Nothing is kept before a keyframe. Returns how many GOPs are too old to be kept.
     fn keep(&mut self, packet: &Arc<Packet>) -> u64 {
-        let too_much = |first: &Arc<Packet>| packet.time.since(first.time) > MAX_KEPT || self.bytes > MAX_BYTES;
-        let dropped = if self.kept.first().is_some_and(too_much) { self.forget() } else { 0 };
         if packet.keyframe || !self.kept.is_empty() {
             self.bytes += packet.data.len();
-            self.kept.push(packet.clone());
+            self.kept.push_back(packet.clone());
+        }
+        let mut dropped = 0;
+        while self.kept.front().is_some_and(|first| packet.time.since(first.time) > MAX_KEPT || self.bytes > MAX_BYTES) {
+            self.forget_oldest();
+            dropped += 1;
         }
         dropped
+    }
+
+    /// The oldest GOP.
+    fn forget_oldest(&mut self) {
+        let end = self.kept.iter().skip(1).position(|packet| packet.keyframe);
+        let packets = end.map_or(self.kept.len(), |end| end + 1);
+        self.bytes -= self.kept.drain(..packets).map(|packet| packet.data.len()).sum::<usize>();
     }
 }
 
@@ -165,7 +177,8 @@ mod tests {
                 Course::Go => panic!("it fails for ever"),
             }
         }
-        assert_eq!(dropped + 1, 20, "all but the one that is still kept");
+        assert!((7..=8).contains(&dropped), "{dropped}: all but those of the last 12 s");
+        assert_eq!(dropped + pause.interrupt(), 20);
     }
 
     proptest! {

@@ -215,7 +215,7 @@ fn a_power_cut() {
 }
 
 #[test]
-fn a_fault_that_is_cured_costs_no_more_than_it_must() {
+fn a_fault_that_is_cured_soon_costs_nothing_before_anything_was_recorded() {
     let home = home();
     let folder = home.path().join("archive");
     std::fs::write(&folder, "in the way").unwrap();
@@ -232,27 +232,56 @@ fn a_fault_that_is_cured_costs_no_more_than_it_must() {
     assert_eq!(status.archive.dropped_gops, 0);
     let rows = rows(&folder);
     assert_eq!((rows.len(), rows[0].base, rows[0].frames), (1, MediaTime::ZERO, 270));
+    assert_eq!(causes(&folder), Vec::<String>::new());
+}
+
+#[test]
+fn a_folder_that_is_missing_at_the_start_is_a_gap_of_its_own() {
+    let home = home();
+    let folder = home.path().join("archive");
+    let stream = Stream { seconds: 30, gop: 60, ..Stream::default() };
+    record(config_of(&folder), &stream);
+    let away = home.path().join("away");
+    std::fs::rename(&folder, &away).unwrap();
+    std::fs::write(&folder, "in the way").unwrap();
+    let packets = Stream { start: 60, ..stream }.packets();
+    let until = |seconds: u64| packets.partition_point(|packet| packet.time.millis() < seconds * 1000);
+    let stage = Stage::start(config_of(&folder));
+    stage.publish(&packets[..until(85)]);
+    stage.wait_for("failed", |status| status.archive.state == ArchiveState::Failed && status.archive.dropped_gops > 6);
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    stage.publish(&packets[until(85)..]);
+    stage.wait_for("recording", |status| status.archive.state == ArchiveState::Recording && status.archive.loss.is_some());
+    let status = stage.stop();
+    let gaps = Index::open(&folder).unwrap().gaps(i64::MIN, i64::MAX).unwrap();
+    let rows = rows(&folder);
+    assert_eq!((rows.len(), gaps.len(), gaps[0].cause.as_str()), (2, 2, STOPPED));
+    assert_eq!((gaps[0].from_ms, gaps[0].until_ms, gaps[1].until_ms), (rows[0].end_ms(), gaps[1].from_ms, rows[1].start_ms));
+    let missing = gaps[1].until_ms - gaps[1].from_ms;
+    assert_eq!(missing, status.archive.dropped_gops as i64 * 2000, "whole GOPs: {gaps:?}");
+    assert!(missing <= 18_000 && gaps[1].cause.contains("something else"), "the last 12 s before the cure are there: {gaps:?}");
 }
 
 #[test]
 fn what_a_fault_costs_is_a_gap_with_its_cause_and_a_loss_until_a_segment_is_whole() {
     let home = home();
     let folder = home.path().join("archive");
-    let stage = Stage::start(config::Archive { segment: Duration::from_secs(10), ..config_of(&folder) });
+    let stage = Stage::start(config::Archive { segment: Duration::from_secs(20), ..config_of(&folder) });
     let packets = Stream { seconds: 60, gop: 30, ..Stream::default() }.packets();
     let until = |seconds: u64| packets.partition_point(|packet| packet.time.millis() < seconds * 1000);
-    stage.publish(&packets[..until(15)]);
+    stage.publish(&packets[..until(25)]);
     stage.wait_for("one closed", |status| status.archive.segments == 1 && status.archive.index.state == IndexState::Ok);
     std::fs::rename(&folder, home.path().join("pulled")).unwrap();
     std::fs::write(&folder, "in the way").unwrap();
-    stage.publish(&packets[until(15)..until(25)]);
+    stage.publish(&packets[until(25)..until(41)]);
     let status = stage.wait_for("failed", |status| status.archive.state == ArchiveState::Failed);
     assert!(status.archive.last_error.is_some());
     std::fs::remove_file(&folder).unwrap();
     std::fs::rename(home.path().join("pulled"), &folder).unwrap();
-    stage.publish(&packets[until(25)..until(32)]);
+    stage.publish(&packets[until(41)..until(44)]);
     stage.wait_for("a loss", |status| status.archive.state == ArchiveState::Recording && status.archive.loss.is_some());
-    stage.publish(&packets[until(32)..]);
+    stage.publish(&packets[until(44)..]);
     let status = stage.wait_for("a segment without one", |status| status.archive.loss.is_none());
     assert!(status.archive.dropped_gops > 0);
     stage.stop();
