@@ -126,11 +126,12 @@ impl House {
     fn open_rooms(&mut self) -> anyhow::Result<()> {
         let door = Door::open(&self.places.socket)?;
         let rates = self.open_publish()?;
-        self.open_archive();
+        let archive = self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
         let (channels, mut rooms) = self.open_capture(&setup);
         let orders = Orders { program: self.open_program(setup, channels), preflight: self.open_preflight() };
         rooms.insert(Room::Program, orders.program.clone());
+        rooms.insert(Room::Archive, archive);
         let status = &self.status;
         self.tasks.spawn("console", door.serve(status.subscribe(), orders));
         let (clock, events) = (self.clock.clone(), self.events.clone());
@@ -216,11 +217,13 @@ impl House {
         sender
     }
 
-    fn open_archive(&mut self) {
+    fn open_archive(&mut self) -> Commands {
+        let (sender, orders) = mpsc::channel(PENDING);
         let report = Report::new(&self.status, |status| &mut status.archive);
         let (config, hub, clock) = (self.config.archive.clone(), self.hub.clone(), self.clock.clone());
-        let task = archive::run(config, hub, clock, report, self.events.clone(), self.stop_sinks.clone());
+        let task = archive::run(config, hub, clock, report, self.events.clone(), orders, self.stop_sinks.clone());
         self.tasks.spawn("archive", endless(task));
+        sender
     }
 
     /// Every room finishes what it does; those that cannot are left behind by name.

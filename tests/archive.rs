@@ -144,7 +144,15 @@ impl Archive {
         let report = Report::new(&status, |status| &mut status.archive);
         let clock = MediaClock::start();
         let events = Events::new(&status, clock.clone());
-        let task = tokio::spawn(onaird::archive::run(config, hub.clone(), clock, report, events, stop.clone()));
+        let task = tokio::spawn(onaird::archive::run(
+            config,
+            hub.clone(),
+            clock,
+            report,
+            events,
+            tokio::sync::mpsc::channel(1).1,
+            stop.clone(),
+        ));
         Self { hub, status, stop, task, directory: directory.to_owned() }
     }
 

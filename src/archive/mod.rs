@@ -47,9 +47,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::MediaClock;
 use crate::config;
+use crate::control::{Command, Request};
 use crate::media::hub::{Hub, Item, Reader};
 use crate::report::{Events, Report};
 use crate::status::{self, ArchiveState};
+use crate::units::Span;
 use entry::Run;
 use writer::Writer;
 
@@ -69,6 +71,7 @@ pub async fn run(
     clock: MediaClock,
     report: Report<status::Archive>,
     events: Events,
+    orders: mpsc::Receiver<Request>,
     stop: CancellationToken,
 ) {
     if !config.enabled {
@@ -78,20 +81,22 @@ pub async fn run(
     }
     let reader = hub.reader();
     let directory = config.directory.clone();
-    let (items, inbox) = mpsc::channel(QUEUE);
+    let (work, inbox) = mpsc::channel(QUEUE);
     let (done, ended) = oneshot::channel();
     let writer = Writer::new(config, new_run(), clock, report.clone(), events.clone());
-    let work = move || {
+    let writing = move || {
         writer.run(inbox);
         // Nobody waits any more if closing took too long.
         let _ = done.send(());
     };
-    if let Err(error) = std::thread::Builder::new().name("archive".into()).spawn(work) {
+    if let Err(error) = std::thread::Builder::new().name("archive".into()).spawn(writing) {
         return events.add(format!("archive: its thread cannot be started: {error}"));
     }
-    let mut feed = Feed { reader, items, report, stuck: stuck_text(&directory) };
+    let listening = listen(orders, work.downgrade());
+    let mut feed = Feed { reader, work, report, stuck: stuck_text(&directory) };
     tokio::select! {
         () = feed.run() => return,
+        () = listening => {}
         () = stop.cancelled() => {}
     }
     if timeout(CLOSE, feed.finish(ended)).await.is_err() {
@@ -99,6 +104,33 @@ pub async fn run(
             "archive: {} did not take the last segment's end in time; it is closed at the next start",
             directory.display()
         ));
+    }
+}
+
+/// Takes the conductor's word, for as long as there is a conductor.
+async fn listen(mut orders: mpsc::Receiver<Request>, work: mpsc::WeakSender<Work>) {
+    while let Some(Request { command, reply }) = orders.recv().await {
+        let answer = match (command, work.upgrade()) {
+            (Command::NotOnAir(span), Some(work)) => work.send(Work::NotOnAir(span)).await.map_err(|_| "recording has ended"),
+            (Command::NotOnAir(_), None) => Err("recording has ended"),
+            _ => Err("the archive only takes note of what was not on air"),
+        };
+        // Who does not wait for the answer has none.
+        let _ = reply.send(answer.map(|()| "noted".into()).map_err(str::to_owned));
+    }
+    std::future::pending().await
+}
+
+/// What the writer is given, in order.
+enum Work {
+    Item(Item),
+    /// This stretch of the program reached no origin: the index is to know.
+    NotOnAir(Span),
+}
+
+impl From<Item> for Work {
+    fn from(item: Item) -> Self {
+        Self::Item(item)
     }
 }
 
@@ -123,7 +155,7 @@ fn note_that_it_is_off(folder: PathBuf, events: Events) {
 /// From the hub to the writer.
 struct Feed {
     reader: Reader,
-    items: mpsc::Sender<Item>,
+    work: mpsc::Sender<Work>,
     report: Report<status::Archive>,
     /// What to say if the writer takes nothing.
     stuck: String,
@@ -132,19 +164,19 @@ struct Feed {
 impl Feed {
     /// Ends only if the writer is gone. Cancel safe: a packet is taken from the hub when there is room for it.
     async fn run(&mut self) {
-        while let Some(room) = place(&self.items, &self.report, &self.stuck).await {
-            room.send(self.reader.next().await);
+        while let Some(room) = place(&self.work, &self.report, &self.stuck).await {
+            room.send(self.reader.next().await.into());
         }
     }
 
     /// What the hub has already, and then the end.
     async fn finish(mut self, ended: oneshot::Receiver<()>) {
         while let Some(item) = self.reader.try_next() {
-            if self.items.send(item).await.is_err() {
+            if self.work.send(item.into()).await.is_err() {
                 break;
             }
         }
-        drop(self.items);
+        drop(self.work);
         // An error means that the writer is gone: that is an end too.
         let _ = ended.await;
     }
@@ -152,12 +184,12 @@ impl Feed {
 
 /// Waits for room in the channel; `None` if the writer is gone.
 async fn place<'a>(
-    items: &'a mpsc::Sender<Item>,
+    work: &'a mpsc::Sender<Work>,
     report: &Report<status::Archive>,
     stuck: &str,
-) -> Option<mpsc::Permit<'a, Item>> {
+) -> Option<mpsc::Permit<'a, Work>> {
     loop {
-        match timeout(PATIENCE, items.reserve()).await {
+        match timeout(PATIENCE, work.reserve()).await {
             Ok(permit) => return permit.ok(),
             Err(_) => report.update(|archive| {
                 archive.state = ArchiveState::Failed;
@@ -183,7 +215,7 @@ mod tests {
         let status = watch::Sender::new(Status::default());
         let report = Report::new(&status, |status| &mut status.archive);
         let (items, mut inbox) = mpsc::channel(1);
-        items.send(Item::Lost { packets: 1 }).await.unwrap();
+        items.send(Item::Lost { packets: 1 }.into()).await.unwrap();
         let stuck = stuck_text(Path::new("/media/usb"));
         let waiting = tokio::spawn({
             let items = items.clone();

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use self::pause::{Course, Pause};
 use self::room::Room;
+use super::Work;
 use super::board::{Board, Loss};
 use super::catalogue::{Note, Notes};
 use super::disk::Folder;
@@ -32,10 +33,12 @@ use crate::media::hub::Item;
 use crate::media::packet::{Format, Packet};
 use crate::report::{Events, Report};
 use crate::status::{self, ArchiveState};
-use crate::units::{ByteSize, MediaTime};
+use crate::units::{ByteSize, MediaTime, Span};
 
 /// Segments that join do so to the nanosecond; less than this is no gap.
 const NO_GAP: Duration = Duration::from_millis(100);
+
+const NO_ORIGIN: &str = "no leg could send it to an origin";
 
 const STOPPED: &str = "the daemon was stopped";
 
@@ -94,12 +97,13 @@ impl Writer {
     }
 
     /// Until the channel is closed; then the open segment is closed and the index told of it.
-    pub fn run(mut self, mut items: mpsc::Receiver<Item>) {
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Work>) {
         self.start();
-        while let Some(item) = items.blocking_recv() {
-            match item {
-                Item::Packet(packet) => self.take(&packet),
-                Item::Lost { packets } => self.lost(packets),
+        while let Some(work) = inbox.blocking_recv() {
+            match work {
+                Work::Item(Item::Packet(packet)) => self.take(&packet),
+                Work::Item(Item::Lost { packets }) => self.lost(packets),
+                Work::NotOnAir(span) => self.not_on_air(span),
             }
         }
         self.stop();
@@ -169,6 +173,12 @@ impl Writer {
         self.board.meter.interrupt();
         let steps = self.cutter.finish();
         self.carry_out(steps);
+    }
+
+    fn not_on_air(&mut self, span: Span) {
+        let unix_ms = |ms: u64| self.epoch.unix_ms(MediaTime::from_millis(ms));
+        let (from_ms, until_ms) = (unix_ms(span.from_ms), unix_ms(span.until_ms));
+        self.notes.add(Note::Gap(Gap { from_ms, until_ms, missing: Missing::Air, cause: NO_ORIGIN.into() }));
     }
 
     fn carry_out(&mut self, steps: Vec<Step>) {

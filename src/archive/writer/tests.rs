@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 struct Stage {
     status: watch::Sender<Status>,
-    items: mpsc::Sender<Item>,
+    items: mpsc::Sender<Work>,
     thread: JoinHandle<()>,
 }
 
@@ -36,7 +36,7 @@ impl Stage {
     }
 
     fn publish(&self, packets: &[Arc<Packet>]) {
-        packets.iter().for_each(|packet| self.items.blocking_send(Item::Packet(packet.clone())).unwrap());
+        packets.iter().for_each(|packet| self.items.blocking_send(Item::Packet(packet.clone()).into()).unwrap());
     }
 
     fn wait_for(&self, what: &str, mut condition: impl FnMut(&Status) -> bool) -> Status {
@@ -172,6 +172,20 @@ fn files_that_come_and_go_while_nobody_looks() {
 }
 
 #[test]
+fn what_was_not_on_air_stands_beside_the_recording() {
+    let home = home();
+    let stage = Stage::start(config_of(home.path()));
+    stage.publish(&Stream { seconds: 9, ..Stream::default() }.packets());
+    let span = Span { from_ms: 2000, until_ms: 7500 };
+    stage.items.blocking_send(Work::NotOnAir(span)).unwrap();
+    stage.stop();
+    let gaps = Index::open(home.path()).unwrap().gaps(i64::MIN, i64::MAX).unwrap();
+    let [gap] = &gaps[..] else { panic!("{gaps:?}") };
+    let start_ms = rows(home.path())[0].start_ms;
+    assert_eq!((gap.missing, gap.from_ms - start_ms, gap.until_ms - start_ms), (Missing::Air, 2000, 7500));
+}
+
+#[test]
 fn what_is_missing_between_two_runs_has_its_cause() {
     let home = home();
     let config = config_of(home.path());
@@ -304,7 +318,7 @@ fn a_disk_that_is_too_slow_leaves_a_gap() {
     let packets = Stream { seconds: 20, gop: 30, ..Stream::default() }.packets();
     let until = |seconds: u64| packets.partition_point(|packet| packet.time.millis() < seconds * 1000);
     stage.publish(&packets[..until(5)]);
-    stage.items.blocking_send(Item::Lost { packets: 500 }).unwrap();
+    stage.items.blocking_send(Item::Lost { packets: 500 }.into()).unwrap();
     stage.publish(&packets[until(9)..]);
     let status = stage.stop();
     assert_eq!(status.archive.dropped_gops, 4);
