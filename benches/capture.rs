@@ -105,7 +105,7 @@ fn capture(pictures: u32, copied: bool) -> ExitCode {
     let driver = Driver::new([("camera", Path::new(DEVICE))], MediaClock::start());
     let seat = Seat { input: "camera".into(), device: DEVICE.into(), connector: Connector::Auto, edid: None };
     let mut card = driver.open(&seat).expect("the card");
-    card.start(&Wanted { width: 640, height: 480, fps: 60.0 }).expect("a stream");
+    card.start(&Wanted { width: 640, height: 480, fps: 60.0, lend: None }).expect("a stream");
     let mut taken = 0;
     while taken < pictures {
         let Wake::Picture(picture) = card.wait(Duration::from_secs(5)).expect("a picture") else { continue };

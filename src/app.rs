@@ -158,6 +158,7 @@ impl House {
                 report,
                 events: self.events.clone(),
                 cards: cards.clone(),
+                lends: setup.imports(),
             };
             ports.push(port.clone());
             channels.push(Channel { name: input.name.clone(), feed: port.feed.clone(), hold: input.hold });

@@ -32,7 +32,7 @@
 //! | --- | --- |
 //! | 4 | `main`, [`commands`], [`app`], [`demo`] |
 //! | 3 | rooms: [`capture`], [`program`], [`publish`], [`archive`], [`console`]; [`conductor`], [`notify`] |
-//! | 2 | plumbing: [`media::hub`], [`media::raw`], [`media::meter`], [`media::canvas`], [`report`], [`tasks`], [`clock`], [`identity`], [`config::store`] |
+//! | 2 | plumbing: [`media::hub`], [`media::raw`], [`media::meter`], [`media::canvas`], [`media::dmabuf`], [`report`], [`tasks`], [`clock`], [`identity`], [`config::store`] |
 //! | 1 | rules: [`backoff`], [`media::interleave`], [`media::flv`], [`media::stamp`], [`mod@config::parse`] and what it is made of |
 //! | 0 | words: [`units`], [`secret`], [`status`], [`control`], [`config`], [`media::packet`] |
 //!

@@ -1,24 +1,33 @@
 //! Finding cards, EDID, connectors and analogue standards against real V4L2 nodes: those of `vivid`, on the bench machine.
 //!
-//! Run there by `tests/vm/cards.sh`, which loads the driver with two cards: one with HDMI, one with an antenna, S-Video and HDMI.
-//! The tests change the cards, so that they run one after the other.
+//! Run there by `tests/vm/cards.sh`, which loads the driver with two cards: one with HDMI, one with an antenna, S-Video and HDMI; for
+//! the lending of buffers, with two HDMI cards, one of them multi-planar. The tests change the cards, so that they run one after the other.
 
 #![allow(clippy::disallowed_methods)]
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
 use onaird::capture::analogue::{Remark, Standard};
+use onaird::capture::card::{Card, Cards, Lend, Picture, Seat, Wake};
 use onaird::capture::find::claims::Claims;
 use onaird::capture::find::plug::Plug;
 use onaird::capture::find::scan::scan;
 use onaird::capture::find::{Node, Wanted, in_order, stable_name};
-use onaird::capture::{analogue_io, devices, edid, edid_io};
+use onaird::capture::video::driver::Driver;
+use onaird::capture::{analogue_io, card as seam, devices, edid, edid_io};
+use onaird::clock::MediaClock;
 use onaird::config::Connector;
+use onaird::media::dmabuf;
+use onaird::media::raw::{Pixels, RawFormat};
 use onaird::status::Signal;
-use onaird::units::MediaTime;
+use onaird::units::{FrameRate, MediaTime};
 
 const DRIVER: &str = "/sys/bus/platform/drivers/vivid";
 const HDMI_CARD: &str = "platform:vivid-000";
@@ -196,4 +205,146 @@ fn analogue_standards_are_detected_and_followed() {
         let found = analogue_io::look_analogue(fd).unwrap();
         assert_eq!((found.signal, found.remark), (signal, remark), "{mhz} MHz");
     }
+}
+
+/// The format in which vivid's smallest mode needs no conversion.
+const FORMAT: RawFormat =
+    RawFormat { width: 640, height: 480, framerate: FrameRate::new(60, 1).unwrap(), pixels: Pixels::Nv12 };
+
+/// Opens a card that shows the same picture all the time.
+fn opened(node: &Node) -> Box<dyn Card> {
+    gst::init().unwrap();
+    run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "--set-dv-bt-timings", "index=0"]);
+    set(node, "test_pattern=0,osd_text_mode=2");
+    let driver = Driver::new([("camera", node.path.as_path())], MediaClock::start());
+    let seat = Seat { input: "camera".into(), device: node.path.clone(), connector: Connector::Auto, edid: None };
+    driver.open(&seat).unwrap()
+}
+
+fn start(card: &mut dyn Card, lend: bool) {
+    let lend = lend.then_some(Lend { format: FORMAT, keep: Duration::from_millis(200) });
+    let native = card.start(&seam::Wanted { width: FORMAT.width, height: FORMAT.height, fps: 60.0, lend }).unwrap();
+    assert_eq!((native.fourcc, native.width, native.height, native.stride), (*b"NV12", 640, 480, 640));
+}
+
+fn picture(card: &mut dyn Card) -> Picture {
+    let began = Instant::now();
+    loop {
+        assert!(began.elapsed() < LIMIT, "no picture comes");
+        match card.wait(Duration::from_secs(1)).unwrap() {
+            Wake::Picture(picture) if !picture.flawed => return picture,
+            _ => {}
+        }
+    }
+}
+
+fn bytes(picture: &Picture) -> Vec<u8> {
+    picture.buffer.map_readable().unwrap().to_vec()
+}
+
+/// Waits for a picture that may be kept again.
+fn until_spare(card: &mut dyn Card) {
+    let began = Instant::now();
+    while !picture(card).spare {
+        assert!(began.elapsed() < LIMIT, "no buffer comes back");
+    }
+}
+
+fn descriptors() -> usize {
+    fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn lent_buffers_hold_what_mapped_ones_do_and_come_back() {
+    for bus in [HDMI_CARD, MANY_CARD] {
+        let mut card = opened(&card(bus));
+        start(&mut *card, false);
+        let mapped = picture(&mut *card);
+        assert!(!mapped.spare && !dmabuf::is_dmabuf(&mapped.buffer), "{bus}");
+        let want = bytes(&mapped);
+        assert_eq!(want.len(), FORMAT.layout().size());
+        drop(mapped);
+        card.stop();
+        let before = descriptors();
+        start(&mut *card, true);
+        let granted = descriptors() - before;
+        for index in 0..100 {
+            let lent = picture(&mut *card);
+            assert!(lent.spare && dmabuf::is_dmabuf(&lent.buffer), "{bus}: picture {index}");
+            assert!(bytes(&lent) == want, "{bus}: picture {index} differs from a mapped one");
+        }
+        // As many are kept as the driver can spare; then it goes on with the rest.
+        let mut kept: Vec<Picture> = std::iter::from_fn(|| Some(picture(&mut *card)).filter(|lent| lent.spare)).collect();
+        println!("{bus}: {granted} buffers, {} lent at a time", kept.len());
+        assert_eq!(kept.len(), granted - 3);
+        for _ in 0..2 * granted {
+            let more = picture(&mut *card);
+            assert!(!more.spare && bytes(&more) == want, "{bus}");
+        }
+        // Who has the memory alone still has the buffer.
+        let memories: Vec<gst::Memory> = kept.drain(..).map(|lent| lent.buffer.memory(0).unwrap()).collect();
+        assert!((0..2 * granted).all(|_| !picture(&mut *card).spare), "{bus}");
+        drop(memories);
+        until_spare(&mut *card);
+        // What outlives its stream stays as it was, while the next one runs and another device has the driver's attention.
+        let old: Vec<Picture> = (0..5).map(|_| picture(&mut *card)).collect();
+        for _ in 0..20 {
+            card.stop();
+            start(&mut *card, true);
+            assert!(bytes(&picture(&mut *card)) == want, "{bus}");
+        }
+        assert!(old.iter().all(|lent| bytes(lent) == want), "{bus}");
+        assert_eq!(descriptors(), before + granted + old.len(), "{bus}: those that are lent, and no other");
+        drop(old);
+        card.stop();
+        assert_eq!(descriptors(), before, "{bus}");
+    }
+}
+
+/// The path into a hardware encoder, as far as it is the kernel's and GStreamer's: into another V4L2 queue that imports.
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn lent_buffers_are_imported_by_another_queue() {
+    let mut card = opened(&card(HDMI_CARD));
+    let output = output();
+    run("v4l2-ctl", &["-d", output.to_str().unwrap(), "--set-dv-bt-timings", "index=0"]);
+    let before = descriptors();
+    start(&mut *card, true);
+    let granted = descriptors() - before;
+    let text = format!(
+        "appsrc name=in is-live=true format=time caps=\"{}\" \
+         ! v4l2sink name=out device={} io-mode=dmabuf-import sync=false async=false",
+        FORMAT.program_caps(),
+        output.display()
+    );
+    let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Pipeline>().unwrap();
+    let source = pipeline.by_name("in").and_downcast::<gst_app::AppSrc>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let bus = pipeline.bus().unwrap();
+    for index in 0..5 * granted as u64 {
+        let lent = picture(&mut *card);
+        assert!(lent.spare, "picture {index}: the output gives nothing back");
+        let mut buffer = dmabuf::picture(lent.buffer.memory(0).unwrap(), &FORMAT.layout()).unwrap();
+        buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_nseconds(FORMAT.framerate.time_of(index).nanos()));
+        source.push_buffer(buffer).unwrap();
+        let fault = bus.pop_filtered(&[gst::MessageType::Error]);
+        assert!(fault.is_none(), "picture {index}: {fault:?}");
+    }
+    source.end_of_stream().unwrap();
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos, gst::MessageType::Error]);
+    assert!(end.as_ref().is_some_and(|end| end.type_() == gst::MessageType::Eos), "{end:?}");
+    pipeline.set_state(gst::State::Null).unwrap();
+    drop((source, bus, pipeline));
+    until_spare(&mut *card);
+    card.stop();
+    assert_eq!(descriptors(), before);
+}
+
+/// The output of the first card.
+fn output() -> PathBuf {
+    let nodes = fs::read_dir("/sys/class/video4linux").unwrap().map(|node| node.unwrap().path());
+    let name = |node: &Path| fs::read_to_string(node.join("name")).unwrap_or_default();
+    let node = nodes.into_iter().find(|node| name(node).starts_with("vivid-000-vid-out")).expect("an output");
+    Path::new("/dev").join(node.file_name().unwrap())
 }

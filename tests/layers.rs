@@ -25,6 +25,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("media::raw", 2),
     ("media::meter", 2),
     ("media::canvas", 2),
+    ("media::dmabuf", 2),
     ("report", 2),
     ("tasks", 2),
     ("clock", 2),

@@ -2,17 +2,22 @@
 
 mod station;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use onaird::config::{self, InputKind};
+use onaird::media::dmabuf::Heap;
 use onaird::media::hub::{Item, Reader};
 use onaird::media::packet::{Packet, Track};
+use onaird::media::raw::{Pixels, RawFormat};
 use onaird::program::Setup;
-use onaird::program::encoder::{AudioRecipe, Recipe, Settings};
+use onaird::program::encoder::{AudioRecipe, Dmabufs, Recipe, Settings};
 use onaird::program::trial::{self, Trials};
-use onaird::units::BitRate;
+use onaird::units::{BitRate, FrameRate};
 use station::{Station, start_with};
 
 /// Gives an error with the buffer of this number.
@@ -83,6 +88,59 @@ async fn an_encoder_that_fails_and_one_that_hangs_are_replaced_on_the_same_time_
     assert!(outages[0].0 < Duration::from_secs(3), "{outages:?}");
     assert!(outages[1].0 > Duration::from_secs(2) && outages[1].0 < Duration::from_secs(8), "{outages:?}");
     assert_eq!(gaps(&packets, Track::Audio), [], "the sound knows nothing of it");
+}
+
+/// Memory that can be mapped, which is all of a dmabuf that an encoder in software wants.
+fn memfd(bytes: usize) -> Result<OwnedFd, Errno> {
+    let fd = memfd_create("picture", MFdFlags::MFD_CLOEXEC)?;
+    nix::unistd::ftruncate(&fd, bytes as i64)?;
+    Ok(fd)
+}
+
+/// An encoder that works, as if it could import, with something that changes nothing for the property.
+fn importing(text: fn(Settings) -> String) -> &'static Recipe {
+    Box::leak(Box::new(Recipe { text, dmabufs: Dmabufs::ImportOnly("qos=false"), ..*working_recipe() }))
+}
+
+#[test]
+fn pictures_are_imported_from_the_first_heap_that_an_encoder_can_read() {
+    gstreamer::init().unwrap();
+    let format = RawFormat { width: 322, height: 182, framerate: FrameRate::new(30, 1).unwrap(), pixels: Pixels::I420 };
+    let heaps = || vec![Heap::new("empty", |_| Err(Errno::ENOMEM)), Heap::new("memfd", memfd), Heap::new("other", memfd)];
+    let mut trials = Trials::new(None);
+    let heap = |trials: &mut Trials, recipe| trials.heap(recipe, format, heaps()).map(|heap| heap.name().to_owned());
+    assert_eq!(heap(&mut trials, importing(working_recipe().text)), Some("memfd".into()));
+    assert_eq!(heap(&mut trials, importing(|_| "remembered, not tried".into())), Some("memfd".into()));
+    let refusing = importing(|settings| failing(5, &working_recipe().text(settings)));
+    assert_eq!(heap(&mut Trials::new(None), refusing), None);
+    assert_eq!(heap(&mut Trials::new(None), working_recipe()), None, "it reads them anyway");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encoder_that_fails_while_it_imports_gets_copies_from_then_on() {
+    static BUILDS: AtomicU32 = AtomicU32::new(0);
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    gstreamer::init().unwrap();
+    let recipe = importing(|settings| match BUILDS.fetch_add(1, Ordering::Relaxed) {
+        0 => failing(45, &working_recipe().text(settings)),
+        _ => working_recipe().text(settings),
+    });
+    let counted = |bytes| {
+        GIVEN.fetch_add(1, Ordering::Relaxed);
+        memfd(bytes)
+    };
+    let heap = Arc::new(Heap::new("counted", counted));
+    let station = start_with(&[("one", InputKind::Test)], |config| {
+        Setup::with_encoders(config, "test box", recipe, trial::choose_audio().unwrap()).importing(Some(heap))
+    });
+    let mut reader = station.hub.reader();
+    let packets = read_over(&station, &mut reader, 1).await;
+    let said = rebuilt(&station);
+    assert!(said[0].contains("failed (") && said[0].contains("pictures are copied for it"), "{said:?}");
+    assert!(gaps(&packets, Track::Video).iter().all(|(gap, keyframe)| *gap < Duration::from_secs(3) && *keyframe));
+    let given = GIVEN.load(Ordering::Relaxed);
+    println!("{given} pictures of dmabufs were enough");
+    assert!((1..=24).contains(&given), "{given}: each picture was put into a dmabuf, and their memory was used again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -196,6 +196,7 @@ fn start(acts: impl IntoIterator<Item = Act>) -> Bench {
         report: Report::new(&status, |status| &mut status.inputs[0]),
         events: Events::new(&status, clock.clone()),
         cards: Arc::new(Slot::new()),
+        lends: false,
         monitor: Monitor::new(&Watch::default(), format, Report::new(&status, |status| &mut status.inputs[0])),
     };
     let stage = Arc::new(Stage {

@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::capture::analogue::Remark;
 use crate::capture::native::{Native, Timings};
 use crate::config::Connector;
+use crate::media::raw::RawFormat;
 use crate::status::Signal;
 
 /// Where cards come from.
@@ -58,6 +59,17 @@ pub struct Wanted {
     pub width: u32,
     pub height: u32,
     pub fps: f64,
+    /// Pictures that need no conversion are to lie in dmabufs, for an encoder that imports them.
+    pub lend: Option<Lend>,
+}
+
+/// What becomes of pictures that are lent to the program as they are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lend {
+    /// The format that needs no conversion.
+    pub format: RawFormat,
+    /// How long a picture waits for its turn.
+    pub keep: Duration,
 }
 
 /// What one look at the cable found.
@@ -94,6 +106,8 @@ pub struct Picture {
     pub flawed: bool,
     /// Of a picture whose fields come one by one, which one this is.
     pub field: Option<Field>,
+    /// It lies in a dmabuf, and the driver has buffers enough without it: it may be kept. Others must be given back soon.
+    pub spare: bool,
     pub buffer: gst::Buffer,
 }
 

@@ -71,6 +71,8 @@ pub struct Port {
     /// Where its device comes from, if it has one.
     pub cards: Arc<dyn Cards>,
     pub monitor: Monitor,
+    /// The program's encoder imports dmabufs: pictures that need no conversion are to go on where the driver put them.
+    pub lends: bool,
 }
 
 impl Port {

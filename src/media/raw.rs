@@ -117,6 +117,11 @@ impl Feed {
         Self { delay: delay.millis() * i64::from(SAMPLE_RATE) / 1000, ..self }
     }
 
+    /// How long a picture is kept after the newest one came.
+    pub fn keeps(&self) -> Duration {
+        self.keep
+    }
+
     /// Takes a picture. A time that is not after the last one means that the input has jumped back: what stood before is dropped.
     pub fn push_frame(&self, frame: Frame) {
         let mut inner = self.inner();

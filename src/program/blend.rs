@@ -1,36 +1,32 @@
 //! Blending pictures of the program's raw format: a weighted mean of the bytes of each plane, luma and chroma alike, which is
 //! right for limited-range 4:2:0 in both layouts (I420, NV12).
 //!
-//! Plain loops over rows in 16-bit integers, which the compiler turns into vector instructions. Nothing is allocated as long as the
-//! encoder gives back what it was sent: buffers are used again once nobody else holds their memory. GStreamer's own pool cannot do
-//! that here, as it never sees back the memory of a buffer of which a copy without copied bytes was pushed.
+//! Plain loops over rows in 16-bit integers, which the compiler turns into vector instructions.
 
 use gstreamer as gst;
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
 use crate::media::raw::RawFormat;
-
-/// Buffers kept; an encoder holds fewer pictures than this, and if not, the rest is allocated and freed.
-const KEPT: usize = 24;
+use crate::program::pool::Pool;
 
 /// Weights are counted in 256ths.
 const ONE: u16 = 256;
 
 pub struct Blender {
     info: gst_video::VideoInfo,
-    kept: Vec<gst::Buffer>,
+    pool: Pool,
 }
 
 impl Blender {
     pub fn new(format: &RawFormat) -> Self {
-        Self { info: format.layout(), kept: vec![] }
+        Self { info: format.layout(), pool: Pool::new(format, None) }
     }
 
     /// `share` of the new picture over the rest of the old one. `None` if one of them is not of the program's format.
     pub fn blend(&mut self, old: &gst::Buffer, new: &gst::Buffer, share: f32) -> Option<gst::Buffer> {
         let weight = (share.clamp(0.0, 1.0) * f32::from(ONE)).round() as u16;
-        let mut out = self.take()?;
+        let mut out = self.pool.take()?;
         {
             let old = gst_video::VideoFrameRef::from_buffer_ref_readable(old, &self.info).ok()?;
             let new = gst_video::VideoFrameRef::from_buffer_ref_readable(new, &self.info).ok()?;
@@ -48,28 +44,8 @@ impl Blender {
                 }
             }
         }
-        self.keep(&out);
+        self.pool.keep(&out);
         Some(out)
-    }
-
-    /// A buffer that nobody else looks at.
-    fn take(&mut self) -> Option<gst::Buffer> {
-        let free = self.kept.iter_mut().position(|buffer| buffer.get_mut().is_some_and(|buffer| buffer.is_all_memory_writable()));
-        match free {
-            Some(index) => Some(self.kept.swap_remove(index)),
-            None => gst::Buffer::with_size(self.info.size()).ok(),
-        }
-    }
-
-    fn keep(&mut self, buffer: &gst::Buffer) {
-        if self.kept.len() < KEPT {
-            self.kept.push(buffer.clone());
-        }
-    }
-
-    #[cfg(test)]
-    fn held(&self) -> usize {
-        self.kept.len()
     }
 }
 
@@ -134,12 +110,12 @@ mod tests {
         let pushed = blender.blend(&old, &new, 1.0).unwrap().copy();
         let other = blender.blend(&old, &new, 0.5).unwrap();
         assert!(bytes(&pushed, &format).iter().all(|byte| *byte == 200), "what was pushed stays as it was");
-        assert_eq!(blender.held(), 2);
+        assert_eq!(blender.pool.held(), 2);
         drop((pushed, other));
         for _ in 0..100 {
             blender.blend(&old, &new, 0.5).unwrap();
         }
-        assert_eq!(blender.held(), 2, "nothing more is allocated");
+        assert_eq!(blender.pool.held(), 2, "nothing more is allocated");
     }
 
     #[test]

@@ -29,12 +29,24 @@ pub enum Knob {
     V4l2Control(&'static str),
 }
 
+/// How an encoder takes pictures that lie in dmabufs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dmabufs {
+    /// As any others: it reads them by the CPU.
+    Read,
+    /// It imports them by itself, one by one; what it cannot import, it reads.
+    Import,
+    /// It imports them when told so by this property, and then takes nothing else.
+    ImportOnly(&'static str),
+}
+
 pub struct Recipe {
     /// The GStreamer element, which is also the recipe's name in the configuration.
     pub element: &'static str,
     pub hardware: bool,
     pub pixels: Pixels,
     pub knob: Knob,
+    pub dmabufs: Dmabufs,
     /// The piece of pipeline from raw pictures to H.264; the encoder in it is called `encoder`.
     pub text: fn(Settings) -> String,
 }
@@ -43,19 +55,40 @@ impl Recipe {
     pub fn text(&self, settings: Settings) -> String {
         (self.text)(settings)
     }
+
+    /// The same for an encoder that gets nothing but dmabufs.
+    pub fn importing_text(&self, settings: Settings) -> String {
+        let text = self.text(settings);
+        match self.dmabufs {
+            Dmabufs::ImportOnly(property) => text.replacen("name=encoder", &format!("name=encoder {property}"), 1),
+            Dmabufs::Import | Dmabufs::Read => text,
+        }
+    }
 }
 
 /// In the order of "auto": hardware before software.
 pub const RECIPES: &[Recipe] = &[
-    Recipe { element: "v4l2h264enc", hardware: true, pixels: Pixels::Nv12, knob: Knob::V4l2Control("video_bitrate"), text: v4l2 },
-    Recipe { element: "mpph264enc", hardware: true, pixels: Pixels::Nv12, knob: Knob::Bps("bps"), text: mpp },
-    Recipe { element: "nvv4l2h264enc", hardware: true, pixels: Pixels::Nv12, knob: Knob::Bps("bitrate"), text: nvidia },
-    Recipe { element: "vah264enc", hardware: true, pixels: Pixels::Nv12, knob: Knob::Kbps("bitrate"), text: va },
-    Recipe { element: "qsvh264enc", hardware: true, pixels: Pixels::Nv12, knob: Knob::Kbps("bitrate"), text: qsv },
-    Recipe { element: "omxh264enc", hardware: true, pixels: Pixels::I420, knob: Knob::Bps("target-bitrate"), text: omx },
-    Recipe { element: "x264enc", hardware: false, pixels: Pixels::I420, knob: Knob::Kbps("bitrate"), text: x264 },
-    Recipe { element: "openh264enc", hardware: false, pixels: Pixels::I420, knob: Knob::Bps("bitrate"), text: openh264 },
+    Recipe {
+        element: "v4l2h264enc",
+        hardware: true,
+        pixels: Pixels::Nv12,
+        knob: Knob::V4l2Control("video_bitrate"),
+        dmabufs: Dmabufs::ImportOnly("output-io-mode=dmabuf-import"),
+        text: v4l2,
+    },
+    Recipe { dmabufs: Dmabufs::Import, ..recipe("mpph264enc", true, Pixels::Nv12, Knob::Bps("bps"), mpp) },
+    recipe("nvv4l2h264enc", true, Pixels::Nv12, Knob::Bps("bitrate"), nvidia),
+    recipe("vah264enc", true, Pixels::Nv12, Knob::Kbps("bitrate"), va),
+    recipe("qsvh264enc", true, Pixels::Nv12, Knob::Kbps("bitrate"), qsv),
+    recipe("omxh264enc", true, Pixels::I420, Knob::Bps("target-bitrate"), omx),
+    recipe("x264enc", false, Pixels::I420, Knob::Kbps("bitrate"), x264),
+    recipe("openh264enc", false, Pixels::I420, Knob::Bps("bitrate"), openh264),
 ];
+
+/// Of an encoder that reads every picture by the CPU.
+const fn recipe(element: &'static str, hardware: bool, pixels: Pixels, knob: Knob, text: fn(Settings) -> String) -> Recipe {
+    Recipe { element, hardware, pixels, knob, dmabufs: Dmabufs::Read, text }
+}
 
 /// The recipe that the configuration names.
 pub fn by_name(element: &str) -> Option<&'static Recipe> {
@@ -181,6 +214,17 @@ mod tests {
             let text =
                 recipe.text(SETTINGS).to_lowercase().replace("video_b_frames", "b-frames").replace("num-b-frames", "b-frames");
             assert!(text.contains("b-frames=0") || text.contains("bframes=0"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_imports_is_told_so_and_the_rest_of_its_recipe_stays() {
+        let text = by_name("v4l2h264enc").unwrap().importing_text(SETTINGS);
+        assert!(text.starts_with("v4l2h264enc name=encoder output-io-mode=dmabuf-import extra-controls=\"controls,"), "{text}");
+        for recipe in RECIPES {
+            let (plain, importing) = (recipe.text(SETTINGS), recipe.importing_text(SETTINGS));
+            assert_eq!(importing.replace(" output-io-mode=dmabuf-import", ""), plain);
+            assert_eq!(importing == plain, !matches!(recipe.dmabufs, Dmabufs::ImportOnly(_)), "{importing}");
         }
     }
 

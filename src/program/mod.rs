@@ -15,6 +15,7 @@ mod encoders;
 pub mod fade;
 mod outlet;
 mod pipeline;
+mod pool;
 mod repair;
 mod setup;
 mod show;
@@ -97,7 +98,8 @@ async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: Ca
     let outlet = Arc::new(Outlet::new(setup.plan, hub));
     let leaving = Arc::new(AtomicUsize::new(0));
     let surroundings = Surroundings { clock: clock.clone(), outlet: outlet.clone(), faults: fault_sender, leaving };
-    let encoders = Arc::new(Encoders::start(setup.plan, &surroundings).await.map_err(Error::Pipeline)?);
+    let encoders = Encoders::start(setup.plan, setup.heap.clone(), &surroundings).await.map_err(Error::Pipeline)?;
+    let encoders = Arc::new(encoders);
     let mut repair = Repair::new(&setup.plan, surroundings);
     let desk = Desk::default();
     let mut ticking = start_ticker(&setup, &channels, &clock, &events, encoders.clone(), desk.clone(), stop.clone())?;
@@ -109,12 +111,12 @@ async fn show(setup: Setup, channels: Vec<Channel>, currents: Currents, stop: Ca
     loop {
         let repaired = tokio::select! {
             Some(request) = room.commands.recv() => { room.handle(request); Ok(None) }
-            Some(fault) = faults.recv() => repair.heed(&room.setup.plan, &room.encoders, fault).map(|()| None),
+            Some(fault) = faults.recv() => repair.heed(&mut room.setup.plan, &room.encoders, fault).map(|()| None),
             () = room.desk.changed() => { room.report_picture(); Ok(None) }
-            built = repair.built() => repair.finish(&room.setup.plan, &room.encoders, built),
+            built = repair.built() => repair.finish(&mut room.setup.plan, &room.encoders, built),
             _ = interval.tick() => {
                 let ticks = room.report_figures();
-                repair.look(&room.setup.plan, &room.encoders, ticks).map(|()| None)
+                repair.look(&mut room.setup.plan, &room.encoders, ticks).map(|()| None)
             }
             _ = &mut ticking => break,
         };

@@ -35,6 +35,8 @@ pub struct Plan {
     pub audio_recipe: &'static AudioRecipe,
     pub settings: Settings,
     pub audio_bitrate: BitRate,
+    /// The encoder is fed with dmabufs alone, which it imports.
+    pub imports: bool,
 }
 
 impl Plan {
@@ -46,7 +48,11 @@ impl Plan {
         };
         let coding = match track {
             Track::Video => {
-                format!("{} ! h264parse ! video/x-h264,stream-format=avc,alignment=au", self.recipe.text(self.settings))
+                let encoder = match self.imports {
+                    true => self.recipe.importing_text(self.settings),
+                    false => self.recipe.text(self.settings),
+                };
+                format!("{encoder} ! h264parse ! video/x-h264,stream-format=avc,alignment=au")
             }
             Track::Audio => {
                 let encoder = self.audio_recipe.text(self.audio_bitrate);
@@ -99,6 +105,8 @@ pub struct Pipeline {
     pipeline: gst::Pipeline,
     source: gst_app::AppSrc,
     dial: Option<Arc<Dial>>,
+    /// It takes nothing but dmabufs.
+    pub imports: bool,
     max_waiting: u64,
     leaving: Arc<AtomicUsize>,
     stopped: AtomicBool,
@@ -132,6 +140,7 @@ impl Pipeline {
         let this = Self {
             source: named(&pipeline, "in")?,
             dial,
+            imports: plan.imports,
             max_waiting: plan.format.framerate.frames_in(MAX_WAITING),
             leaving: leaving.clone(),
             stopped: AtomicBool::new(false),

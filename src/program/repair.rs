@@ -11,7 +11,8 @@
 //!   given up: the program's task ends with the cause, and the process starts again
 //! ```
 //!
-//! Pictures and sound are pushed all the while and lost with the old encoder; times go on, so that only the outage is missing.
+//! Pictures and sound are pushed all the while and lost with the old encoder; times go on, so that only the outage is missing. One
+//! that imported dmabufs does so no more.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -61,7 +62,7 @@ impl Repair {
 
     /// Looks for hung encoders, a few times a second; `ticks`: how often something was pushed since the start. An error is the
     /// end of the program.
-    pub fn look(&mut self, plan: &Plan, encoders: &Encoders, ticks: u64) -> Result<(), String> {
+    pub fn look(&mut self, plan: &mut Plan, encoders: &Encoders, ticks: u64) -> Result<(), String> {
         let now = self.surroundings.clock.now();
         for track in Track::BOTH {
             let watch = self.watches.of_mut(track);
@@ -75,7 +76,7 @@ impl Repair {
     }
 
     /// A pipeline has said its last word; what an old one says is of no interest.
-    pub fn heed(&mut self, plan: &Plan, encoders: &Encoders, fault: Fault) -> Result<(), String> {
+    pub fn heed(&mut self, plan: &mut Plan, encoders: &Encoders, fault: Fault) -> Result<(), String> {
         let Fault { track, life, cause } = fault;
         if life != self.surroundings.outlet.life(track) {
             return Ok(());
@@ -104,7 +105,7 @@ impl Repair {
     }
 
     /// Puts the new encoder into its place; a sentence for people.
-    pub fn finish(&mut self, plan: &Plan, encoders: &Encoders, built: Built) -> Result<Option<String>, String> {
+    pub fn finish(&mut self, plan: &mut Plan, encoders: &Encoders, built: Built) -> Result<Option<String>, String> {
         let Built { track, life, cause, bitrate, result } = built;
         if life != self.surroundings.outlet.life(track) {
             // It has failed already, and the next one is on its way.
@@ -125,11 +126,15 @@ impl Repair {
         }
     }
 
-    fn begin(&mut self, plan: &Plan, encoders: &Encoders, track: Track, cause: String) -> Result<(), String> {
+    fn begin(&mut self, plan: &mut Plan, encoders: &Encoders, track: Track, mut cause: String) -> Result<(), String> {
         let Surroundings { clock, outlet, leaving, .. } = &self.surroundings;
         let left_behind = leaving.load(Ordering::Relaxed);
         if left_behind >= MAX_LEFT_BEHIND || !self.budget.allows(clock.now()) {
             return Err(format!("encoder {} {cause}; rebuilding it has not helped", plan.encoder(track)));
+        }
+        // A card's memory may be such that the encoder cannot read it, which shows only now.
+        if track == Track::Video && std::mem::take(&mut plan.imports) {
+            cause += "; from now on pictures are copied for it";
         }
         tracing::warn!("encoder {} {cause}: rebuilding it", plan.encoder(track));
         let (old, life, surroundings) = (encoders.pipeline(track), outlet.begin(track), self.surroundings.clone());

@@ -2,12 +2,14 @@
 //! anything runs; it starts nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gstreamer as gst;
 
 use crate::config;
+use crate::media::dmabuf::Heap;
 use crate::media::raw::RawFormat;
-use crate::program::encoder::{AudioRecipe, Recipe, Settings};
+use crate::program::encoder::{AudioRecipe, Dmabufs, Recipe, Settings};
 use crate::program::pipeline::Plan;
 use crate::program::trial::{self, Trials};
 use crate::program::{Error, slate};
@@ -17,6 +19,8 @@ use crate::report::Events;
 pub struct Setup {
     pub(super) plan: Plan,
     pub(super) config: config::Program,
+    /// From which the encoder imports pictures.
+    pub(super) heap: Option<Arc<Heap>>,
     device_name: String,
     /// What a person should know of how it was decided.
     pub(super) remark: Option<String>,
@@ -34,7 +38,8 @@ impl Setup {
         };
         let audio_recipe = trial::choose_audio().map_err(Error::Pipeline)?;
         let setup = Self::with_encoders(config, device_name, recipe, audio_recipe);
-        Ok(Self { remark, state: state.map(Path::to_path_buf), ..setup })
+        let heap = trials.heap(recipe, setup.plan.format, Heap::all());
+        Ok(Self { remark, state: state.map(Path::to_path_buf), ..setup.importing(heap) })
     }
 
     /// With these encoders, whatever the configuration says of them.
@@ -47,8 +52,19 @@ impl Setup {
         let config::Program { width, height, framerate, .. } = *config;
         let format = RawFormat { width, height, framerate, pixels: recipe.pixels };
         let settings = Settings { bitrate: config.video_bitrate, gop: framerate.frames_in(config.keyframe_interval) };
-        let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate };
-        Self { plan, config: config.clone(), device_name: device_name.into(), remark: None, state: None }
+        let plan = Plan { format, recipe, audio_recipe, settings, audio_bitrate: config.audio_bitrate, imports: false };
+        Self { plan, config: config.clone(), heap: None, device_name: device_name.into(), remark: None, state: None }
+    }
+
+    /// With pictures that the encoder imports from this heap, if there is one.
+    pub fn importing(mut self, heap: Option<Arc<Heap>>) -> Self {
+        self.plan.imports = heap.is_some();
+        Self { heap, ..self }
+    }
+
+    /// Whether pictures in dmabufs spare the encoder a copy.
+    pub fn imports(&self) -> bool {
+        self.plan.imports || self.plan.recipe.dmabufs == Dmabufs::Import
     }
 
     pub fn format(&self) -> RawFormat {

@@ -5,18 +5,25 @@
 //! start would cost the first second on air.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use gstreamer_app as gst_app;
 use serde::{Deserialize, Serialize};
 
+use crate::media::dmabuf::Heap;
 use crate::media::raw::RawFormat;
-use crate::program::encoder::{self, AUDIO_RECIPES, AudioRecipe, RECIPES, Recipe, Settings};
+use crate::program::encoder::{self, AUDIO_RECIPES, AudioRecipe, Dmabufs, RECIPES, Recipe, Settings};
 use crate::units::{BitRate, FrameRate};
 
 /// How long ten pictures may take.
 const LIMIT: Duration = Duration::from_secs(3);
+
+/// What a trial encodes, and how.
+const PICTURES: u64 = 10;
+const SETTINGS: Settings = Settings { bitrate: BitRate::from_bps(1_000_000), gop: 30 };
 
 /// Where verdicts are kept in the state folder.
 const FILE: &str = "encoders.json";
@@ -27,6 +34,9 @@ const NOT_INSTALLED: &str = "not installed";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub element: String,
+    /// Of importing dmabufs: of which size, from which heap. `None`: of encoding at all.
+    #[serde(default)]
+    pub import: Option<String>,
     /// `None` if it works, else why not.
     pub fault: Option<String>,
 }
@@ -91,10 +101,27 @@ impl Trials {
 
     /// Tries an encoder, unless its verdict is known.
     pub fn verdict(&mut self, recipe: &'static Recipe) -> Verdict {
-        if let Some(known) = self.memory.verdicts.iter().find(|verdict| verdict.element == recipe.element) {
+        self.judge(recipe, None, || try_out(recipe, encode_ten))
+    }
+
+    /// The first heap from which an encoder imports pictures of the program's format; `None` for one that is not to be told so.
+    pub fn heap(&mut self, recipe: &'static Recipe, format: RawFormat, heaps: Vec<Heap>) -> Option<Arc<Heap>> {
+        let Dmabufs::ImportOnly(_) = recipe.dmabufs else { return None };
+        let mut heaps = heaps.into_iter().map(Arc::new);
+        heaps.find(|heap| {
+            let import = format!("{}x{} from {}", format.width, format.height, heap.name());
+            let heap = heap.clone();
+            let verdict = self.judge(recipe, Some(import), || try_out(recipe, move |recipe| import_ten(recipe, format, &heap)));
+            verdict.fault.is_none()
+        })
+    }
+
+    fn judge(&mut self, recipe: &Recipe, import: Option<String>, test: impl FnOnce() -> Result<(), String>) -> Verdict {
+        let is_it = |verdict: &&Verdict| verdict.element == recipe.element && verdict.import == import;
+        if let Some(known) = self.memory.verdicts.iter().find(is_it) {
             return known.clone();
         }
-        let verdict = Verdict { element: recipe.element.into(), fault: try_out(recipe).err() };
+        let verdict = Verdict { element: recipe.element.into(), import, fault: test().err() };
         self.memory.verdicts.push(verdict.clone());
         self.remember();
         verdict
@@ -134,16 +161,19 @@ fn environment() -> String {
     format!("{} / {kernel} / onaird {}", gst::version_string(), env!("CARGO_PKG_VERSION"))
 }
 
-/// Encodes ten pictures.
-fn try_out(recipe: &'static Recipe) -> Result<(), String> {
+/// Lets an encoder that is installed do its `work`.
+fn try_out(
+    recipe: &'static Recipe,
+    work: impl FnOnce(&'static Recipe) -> Result<(), String> + Send + 'static,
+) -> Result<(), String> {
     if gst::ElementFactory::find(recipe.element).is_none() {
         return Err(NOT_INSTALLED.into());
     }
     let (tell, told) = std::sync::mpsc::sync_channel(1);
-    let work = move || {
-        let _ = tell.send(encode_ten(recipe));
+    let body = move || {
+        let _ = tell.send(work(recipe));
     };
-    std::thread::Builder::new().name("trial".into()).spawn(work).map_err(|error| error.to_string())?;
+    std::thread::Builder::new().name("trial".into()).spawn(body).map_err(|error| error.to_string())?;
     // If its driver hangs, the thread is left behind.
     told.recv_timeout(LIMIT + MARGIN).unwrap_or_else(|_| Err("its driver hangs".into()))
 }
@@ -151,20 +181,39 @@ fn try_out(recipe: &'static Recipe) -> Result<(), String> {
 fn encode_ten(recipe: &Recipe) -> Result<(), String> {
     let framerate = FrameRate::new(30, 1).ok_or("no frame rate")?;
     let format = RawFormat { width: 640, height: 360, framerate, pixels: recipe.pixels };
-    let text = format!(
-        "videotestsrc num-buffers=10 ! {} ! {} ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! fakesink name=end",
-        format.program_caps(),
-        recipe.text(Settings { bitrate: BitRate::from_bps(1_000_000), gop: 30 })
-    );
+    let source = format!("videotestsrc num-buffers={PICTURES} ! {}", format.program_caps());
+    encode(&source, &recipe.text(SETTINGS), |_| Ok(()))
+}
+
+/// The same of pictures in dmabufs, whose size and layout matter: the driver refuses what is smaller than it wants.
+fn import_ten(recipe: &Recipe, format: RawFormat, heap: &Heap) -> Result<(), String> {
+    let source = format!("appsrc name=in format=time caps=\"{}\"", format.program_caps());
+    encode(&source, &recipe.importing_text(SETTINGS), |pipeline| {
+        let source = pipeline.by_name("in").and_downcast::<gst_app::AppSrc>().ok_or("no source")?;
+        for index in 0..PICTURES {
+            let mut picture = heap.picture(&format.layout()).ok_or("it has no memory")?;
+            let fresh = picture.get_mut().ok_or("a picture that is not new")?;
+            fresh.set_pts(gst::ClockTime::from_nseconds(format.framerate.time_of(index).nanos()));
+            source.push_buffer(picture).map_err(|error| error.to_string())?;
+        }
+        source.end_of_stream().map(drop).map_err(|error| error.to_string())
+    })
+}
+
+/// Turns what `source` gives and `feed` pushes into H.264, to the end.
+fn encode(source: &str, encoder: &str, feed: impl FnOnce(&gst::Bin) -> Result<(), String>) -> Result<(), String> {
+    let text = format!("{source} ! {encoder} ! h264parse ! video/x-h264,stream-format=avc,alignment=au ! fakesink name=end");
     let pipeline = gst::parse::launch(&text).map_err(|error| error.to_string())?;
-    let outcome = run_to_end(&pipeline);
+    let pipeline = pipeline.downcast::<gst::Bin>().map_err(|_| "not a pipeline")?;
+    let outcome = run_to_end(&pipeline, feed);
     let _ = pipeline.set_state(gst::State::Null);
     outcome
 }
 
-fn run_to_end(pipeline: &gst::Element) -> Result<(), String> {
+fn run_to_end(pipeline: &gst::Bin, feed: impl FnOnce(&gst::Bin) -> Result<(), String>) -> Result<(), String> {
     let bus = pipeline.bus().ok_or("no bus")?;
     pipeline.set_state(gst::State::Playing).map_err(|_| first_error(&bus))?;
+    feed(pipeline)?;
     let limit = gst::ClockTime::from_nseconds(LIMIT.as_nanos() as u64);
     let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
     let message = bus.timed_pop_filtered(limit, &kinds);

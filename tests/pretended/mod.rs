@@ -216,7 +216,7 @@ impl Pretended {
         let bytes = [cable.luma, 128].repeat(pixels);
         self.slot.lent.fetch_add(1, Ordering::SeqCst);
         let buffer = gst::Buffer::from_slice(Lent { bytes, count: self.slot.lent.clone() });
-        Picture { time: None, flawed: cable.flawed, field: None, buffer }
+        Picture { time: None, flawed: cable.flawed, field: None, spare: false, buffer }
     }
 }
 

@@ -92,6 +92,7 @@ pub fn start_on(
             report,
             events: events.clone(),
             cards: cards.clone(),
+            lends: setup.imports(),
         };
         channels.push(Channel { name: name.to_string(), feed: port.feed.clone(), hold: Duration::from_millis(300) });
         let (sender, receiver) = mpsc::channel(8);

@@ -1,5 +1,5 @@
 #!/bin/bash
-# cards.sh — finding cards, EDID, connectors and analogue standards (tests/card.rs) on the bench machine, against two virtual cards.
+# cards.sh — finding cards, EDID, connectors, analogue standards and lent buffers (tests/card.rs) on the bench machine, against two virtual cards.
 #
 #   tests/vm/cards.sh
 #
@@ -30,7 +30,13 @@ udevadm control --reload
 modprobe vivid n_devs=2 node_types=0x101,0x1 num_inputs=1,3 input_types=0x3,0x39 ccs_cap_mode=0,0
 udevadm settle
 ls -lR /dev/onair
-/out/card --ignored --test-threads=1 --nocapture
+/out/card --ignored --test-threads=1 --nocapture --skip lent
+# Two cards with HDMI: one with an output, the other one of the multi-planar kind.
+modprobe -r vivid
+modprobe vivid n_devs=2 node_types=0x101,0x1 num_inputs=1,1 input_types=0x3,0x3 num_outputs=1,1 output_types=0x1,0x1 \
+  ccs_cap_mode=0,0 ccs_out_mode=0,0 multiplanar=1,2
+udevadm settle
+/out/card --ignored --test-threads=1 --nocapture lent
 GUEST
 chmod +x "$out/guest"
 "$here/run.sh" -o "$out" -- /out/guest

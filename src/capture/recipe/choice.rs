@@ -91,11 +91,11 @@ mod tests {
         for (wanted, offers, best) in table {
             let (size, fps) = wanted.split_once(' ').unwrap();
             let size = offer(&format!("NV12 {size} 1"));
-            let wanted = Wanted { width: size.width, height: size.height, fps: fps.parse().unwrap() };
+            let wanted = Wanted { width: size.width, height: size.height, fps: fps.parse().unwrap(), lend: None };
             let offers = offers.iter().map(|text| offer(text)).collect::<Vec<_>>();
             assert_eq!(choose(&offers, &wanted), Some(offer(best)), "{wanted:?} of {offers:?}");
         }
-        assert_eq!(choose(&[offer("???? 640x480 30")], &Wanted { width: 1, height: 1, fps: 1.0 }), None);
+        assert_eq!(choose(&[offer("???? 640x480 30")], &Wanted { width: 1, height: 1, fps: 1.0, lend: None }), None);
     }
 
     proptest! {
@@ -109,7 +109,7 @@ mod tests {
             let rate = |numerator| Rate { numerator, denominator: 1 };
             let offers = offers.into_iter().map(|(code, width, height, fps)| Offer { fourcc: *codes[code], width, height, rate: rate(fps) });
             let offers = offers.collect::<Vec<_>>();
-            let wanted = Wanted { width, height, fps: f64::from(fps) };
+            let wanted = Wanted { width, height, fps: f64::from(fps), lend: None };
             let usable = offers.iter().filter(|offer| pixels::packing(offer.fourcc).is_some());
             let most = usable.map(|offer| filled(offer, &wanted)).max();
             let best = choose(&offers, &wanted);

@@ -4,12 +4,13 @@
 //! capture queue are spoken: single-planar, and multi-planar with all of a picture in one piece of memory.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use v4l::Device;
 use v4l::capability::{Capabilities, Flags};
@@ -24,6 +25,7 @@ mod request {
     nix::ioctl_readwrite!(reqbufs, b'V', 8, v4l2_requestbuffers);
     nix::ioctl_readwrite!(querybuf, b'V', 9, v4l2_buffer);
     nix::ioctl_readwrite!(qbuf, b'V', 15, v4l2_buffer);
+    nix::ioctl_readwrite!(expbuf, b'V', 16, v4l2_exportbuffer);
     nix::ioctl_readwrite!(dqbuf, b'V', 17, v4l2_buffer);
     nix::ioctl_write_ptr!(streamon, b'V', 18, std::os::raw::c_int);
     nix::ioctl_write_ptr!(streamoff, b'V', 19, std::os::raw::c_int);
@@ -67,6 +69,15 @@ pub struct Filled {
     pub flags: u32,
     pub field: u32,
     pub time: Duration,
+}
+
+/// What came of asking for buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Granted {
+    pub count: u32,
+    /// Buffers that somebody still has may be left behind when all are taken back (since Linux 4.20; before, nothing can be changed
+    /// until the last one is given back).
+    pub orphans: bool,
 }
 
 /// Where a buffer can be mapped.
@@ -192,11 +203,24 @@ impl Node {
     }
 
     /// VIDIOC_REQBUFS: so many mappable buffers, or what the driver gives instead; 0 takes all back.
-    pub fn request_buffers(&self, count: u32) -> Result<u32, Errno> {
+    pub fn request_buffers(&self, count: u32) -> Result<Granted, Errno> {
         let memory = sys::v4l2_memory_V4L2_MEMORY_MMAP;
         let mut wanted = sys::v4l2_requestbuffers { count, type_: self.queue, memory, ..zeroed() };
         // SAFETY: see the head of this file.
-        unsafe { request::reqbufs(self.fd(), &mut wanted) }.map(|_| wanted.count)
+        unsafe { request::reqbufs(self.fd(), &mut wanted) }?;
+        let orphans = wanted.capabilities & sys::V4L2_BUF_CAP_SUPPORTS_ORPHANED_BUFS != 0;
+        Ok(Granted { count: wanted.count, orphans })
+    }
+
+    /// VIDIOC_EXPBUF: a buffer as a dmabuf, all of it, for reading and writing, as importers map it.
+    pub fn export(&self, index: u32) -> Result<OwnedFd, Errno> {
+        let flags = (OFlag::O_CLOEXEC | OFlag::O_RDWR).bits() as u32;
+        let mut wanted = sys::v4l2_exportbuffer { type_: self.queue, index, plane: 0, flags, ..zeroed() };
+        // SAFETY: see the head of this file; the descriptor is new and nobody else's.
+        unsafe {
+            request::expbuf(self.fd(), &mut wanted)?;
+            Ok(OwnedFd::from_raw_fd(wanted.fd))
+        }
     }
 
     pub fn place(&self, index: u32) -> Result<Place, Errno> {
@@ -342,6 +366,7 @@ impl Plain for sys::v4l2_pix_format_mplane {}
 impl Plain for sys::v4l2_streamparm {}
 impl Plain for sys::v4l2_captureparm {}
 impl Plain for sys::v4l2_requestbuffers {}
+impl Plain for sys::v4l2_exportbuffer {}
 impl Plain for sys::v4l2_buffer {}
 impl Plain for sys::v4l2_plane {}
 

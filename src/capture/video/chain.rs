@@ -1,7 +1,8 @@
 //! From the driver's pictures to the program's: the conversion pipeline of one stream, and the feed behind it.
 //!
 //! What to convert is a table ([`recipe`]); this is its shell. A picture enters as the driver's own memory and is read once: by
-//! the first element that changes it, or, if nothing has to be changed, by the one copy that sets the driver's buffer free.
+//! the first element that changes it, or, if nothing has to be changed, by the one copy that sets the driver's buffer free. Only a
+//! picture that the driver can spare goes on as it is.
 //! Dropped, it gives every buffer back before it returns, so that the device can be closed.
 
 use gstreamer as gst;
@@ -12,7 +13,7 @@ use gstreamer_video::prelude::*;
 use tokio::sync::mpsc;
 
 use crate::capture::Port;
-use crate::capture::card::Field;
+use crate::capture::card::{Field, Picture};
 use crate::capture::native::{Native, Scan};
 use crate::capture::recipe::{self, Conversion, pixels};
 use crate::capture::sink::{self, Counter, Running, Said};
@@ -29,7 +30,7 @@ pub struct Chain {
 
 enum Way {
     /// Nothing to convert.
-    Copy(Port),
+    AsIs(Port, gst_video::VideoInfo),
     Convert {
         running: Running,
         source: gst_app::AppSrc,
@@ -50,7 +51,7 @@ impl Chain {
         let delivered = Counter::default();
         let there_is = |element: &str| gst::ElementFactory::find(element).is_some();
         let way = match recipe::conversion_with(native, &port.format, there_is) {
-            Conversion::AsIs => Way::Copy(port.clone()),
+            Conversion::AsIs => Way::AsIs(port.clone(), port.format.layout()),
             Conversion::Pipeline(text) => Self::converting(&text, native, port, &delivered)?,
         };
         Ok(Self { way, delivered, least: least(native) })
@@ -68,12 +69,14 @@ impl Chain {
     }
 
     /// Takes a picture that was captured at `time`. Never waits: if the conversion is behind, an older picture is left out.
-    pub fn push(&self, mut buffer: gst::Buffer, field: Option<Field>, time: MediaTime) {
+    pub fn push(&self, picture: Picture, time: MediaTime) {
+        let Picture { mut buffer, field, spare, .. } = picture;
         match &self.way {
-            Way::Copy(port) => {
-                if let Ok(copy) = buffer.copy_deep() {
+            Way::AsIs(port, layout) => {
+                let own = if spare { described(buffer, layout) } else { buffer.copy_deep().ok() };
+                if let Some(buffer) = own {
                     self.delivered.add();
-                    port.picture(Frame { time, buffer: copy });
+                    port.picture(Frame { time, buffer });
                 }
             }
             Way::Convert { source, shape, .. } => {
@@ -109,6 +112,12 @@ impl Drop for Chain {
             let _ = running.0.set_state(gst::State::Null);
         }
     }
+}
+
+/// A driver's picture with its layout, for those who import it.
+fn described(mut buffer: gst::Buffer, layout: &gst_video::VideoInfo) -> Option<gst::Buffer> {
+    gst_video::VideoMeta::add_from_info(buffer.get_mut()?, gst_video::VideoFrameFlags::empty(), layout).ok()?;
+    Some(buffer)
 }
 
 fn set_field(buffer: &mut gst::BufferRef, field: Option<Field>) {

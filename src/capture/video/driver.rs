@@ -6,12 +6,12 @@
 //!              └──────────────────────── stop: STREAMOFF, REQBUFS(0) ◀────────────────────────────────────────┘
 //! ```
 //!
-//! When to do any of it is not decided here: see [`super`] and [`super::lock`].
+//! Buffers that are lent to an encoder are exported (EXPBUF) instead of mapped. When to do any of it is not decided here: see
+//! [`super`] and [`super::lock`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gstreamer as gst;
 use nix::errno::Errno;
 use v4l::frameinterval::FrameIntervalEnum;
 use v4l::framesize::FrameSizeEnum;
@@ -19,8 +19,8 @@ use v4l::v4l_sys as sys;
 use v4l::video::Capture;
 
 use super::calls::{self, Filled, Layout, Node};
-use super::format;
 use super::memory::Pool;
+use super::{format, lend};
 use crate::capture::analogue::{self, Found, Standard};
 use crate::capture::card::{Card, Cards, Fault, Field, Look, Picture, Seat, Wake, Wanted};
 use crate::capture::find::claims::Claims;
@@ -31,12 +31,6 @@ use crate::capture::recipe::{self, Offer};
 use crate::capture::{analogue_io, edid_io, find};
 use crate::clock::MediaClock;
 use crate::status::Signal;
-
-/// Enough for the driver to fill one, another to wait, and the conversion to hold a few.
-const BUFFERS: u32 = 6;
-
-/// With fewer, a driver cannot fill one while another is read.
-const FEWEST: u32 = 2;
 
 /// The cards of this machine.
 pub struct Driver {
@@ -114,7 +108,7 @@ impl Card for V4l2 {
         if let Some(standard) = standard {
             native.pixel_aspect = standard.pixel_aspect();
         }
-        if let Err(fault) = self.start_stream() {
+        if let Err(fault) = self.start_stream(self.lent_buffers(&native, wanted)) {
             self.stop();
             return Err(fault);
         }
@@ -234,12 +228,20 @@ impl V4l2 {
         told.map_or(Rate::default(), |(numerator, denominator)| Rate { numerator: denominator, denominator: numerator })
     }
 
-    fn start_stream(&mut self) -> Result<(), Fault> {
-        let count = self.node.request_buffers(BUFFERS).map_err(|errno| self.busy_or("VIDIOC_REQBUFS", errno))?;
-        if count < FEWEST {
-            return Err(failed("VIDIOC_REQBUFS", Errno::ENOMEM));
+    /// How many buffers to lend to the program; `None` if its pictures are converted or copied.
+    fn lent_buffers(&self, native: &Native, wanted: &Wanted) -> Option<u32> {
+        let wanted = wanted.lend.as_ref()?;
+        match lend::obstacle(native, &wanted.format) {
+            None => Some(lend::buffers(wanted)),
+            Some(why) => {
+                tracing::info!("{}: no picture goes to the encoder without a copy: {why}", self.path.display());
+                None
+            }
         }
-        let pool = Pool::new(&self.node, count).map_err(|errno| failed("VIDIOC_QBUF", errno))?;
+    }
+
+    fn start_stream(&mut self, lent: Option<u32>) -> Result<(), Fault> {
+        let pool = Pool::new(&self.node, &self.path, lent).map_err(|(call, errno)| self.busy_or(call, errno))?;
         self.node.stream_on().map_err(|errno| self.busy_or("VIDIOC_STREAMON", errno))?;
         self.stream = Some(pool);
         Ok(())
@@ -251,12 +253,13 @@ impl V4l2 {
             Err(Errno::EAGAIN) => return Ok(Wake::Nothing),
             Err(errno) => return Err(failed("VIDIOC_DQBUF", errno)),
         };
-        let Some(lease) = pool.lend(filled.index, filled.bytes) else { return Ok(Wake::Nothing) };
+        let Some(buffer) = pool.lend(filled.index, filled.bytes) else { return Ok(Wake::Nothing) };
         Ok(Wake::Picture(Picture {
             time: stamp(&filled),
             flawed: filled.flags & sys::V4L2_BUF_FLAG_ERROR != 0 || filled.bytes == 0,
             field: field(filled.field),
-            buffer: gst::Buffer::from_slice(lease),
+            spare: pool.exports().is_some_and(|(granted, lent)| lend::may_keep(granted, lent)),
+            buffer,
         }))
     }
 

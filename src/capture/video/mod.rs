@@ -16,6 +16,7 @@ pub mod calls;
 mod chain;
 pub mod driver;
 pub mod format;
+mod lend;
 pub mod lock;
 mod memory;
 
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::chain::Chain;
 use self::lock::{Lock, Verdict};
 use crate::backoff::Backoff;
-use crate::capture::card::{Card, Cards, Fault, Picture, Seat, Wake, Wanted};
+use crate::capture::card::{Card, Cards, Fault, Lend, Picture, Seat, Wake, Wanted};
 use crate::capture::native::Native;
 use crate::capture::{Error, Port, RETRY_FIRST, RETRY_LONGEST};
 use crate::status::Signal;
@@ -142,7 +143,8 @@ impl Capture {
         let now = self.now();
         let good = !picture.flawed && chain.accepts(&picture.buffer);
         if self.lock.pictured(good, now) {
-            chain.push(picture.buffer, picture.field, self.due(picture.time, now));
+            let due = self.due(picture.time, now);
+            chain.push(picture, due);
         }
     }
 
@@ -230,8 +232,9 @@ impl Capture {
     }
 
     fn wanted(&self) -> Wanted {
-        let format = &self.port.format;
-        Wanted { width: format.width, height: format.height, fps: format.framerate.fps() }
+        let format = self.port.format;
+        let lend = self.port.lends.then(|| Lend { format, keep: self.port.feed.keeps() });
+        Wanted { width: format.width, height: format.height, fps: format.framerate.fps(), lend }
     }
 
     fn now(&self) -> MediaTime {
