@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use gstreamer_video::prelude::*;
 
 use crate::media::dmabuf::Heap;
 use crate::media::raw::RawFormat;
