@@ -208,8 +208,7 @@ fn analogue_standards_are_detected_and_followed() {
 }
 
 /// The format in which vivid's smallest mode needs no conversion.
-const FORMAT: RawFormat =
-    RawFormat { width: 640, height: 480, framerate: FrameRate::new(60, 1).unwrap(), pixels: Pixels::Nv12 };
+const FORMAT: RawFormat = RawFormat { width: 640, height: 480, framerate: FrameRate::new(60, 1).unwrap(), pixels: Pixels::Nv12 };
 
 /// Opens a card that shows the same picture all the time.
 fn opened(node: &Node) -> Box<dyn Card> {

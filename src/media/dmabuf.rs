@@ -132,10 +132,10 @@ mod tests {
     use crate::units::FrameRate;
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use std::os::fd::BorrowedFd;
-    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
     /// A descriptor whose owner tells when it goes. Nothing but a dmabuf can be synchronised, which GStreamer only warns of.
-    struct Told(OwnedFd, Sender<()>);
+    struct Told(OwnedFd, SyncSender<()>);
 
     impl AsFd for Told {
         fn as_fd(&self) -> BorrowedFd<'_> {
@@ -145,7 +145,7 @@ mod tests {
 
     impl Drop for Told {
         fn drop(&mut self) {
-            let _ = self.1.send(());
+            let _ = self.1.try_send(());
         }
     }
 
@@ -157,7 +157,7 @@ mod tests {
 
     fn told(bytes: usize) -> (gst::Memory, Receiver<()>) {
         gst::init().unwrap();
-        let (tell, gone) = channel();
+        let (tell, gone) = sync_channel(1);
         (memory(Told(memfd(bytes).unwrap(), tell), bytes).unwrap(), gone)
     }
 

@@ -30,7 +30,7 @@ pub struct Chain {
 
 enum Way {
     /// Nothing to convert.
-    AsIs(Port, gst_video::VideoInfo),
+    AsIs(Port),
     Convert {
         running: Running,
         source: gst_app::AppSrc,
@@ -51,7 +51,7 @@ impl Chain {
         let delivered = Counter::default();
         let there_is = |element: &str| gst::ElementFactory::find(element).is_some();
         let way = match recipe::conversion_with(native, &port.format, there_is) {
-            Conversion::AsIs => Way::AsIs(port.clone(), port.format.layout()),
+            Conversion::AsIs => Way::AsIs(port.clone()),
             Conversion::Pipeline(text) => Self::converting(&text, native, port, &delivered)?,
         };
         Ok(Self { way, delivered, least: least(native) })
@@ -72,8 +72,8 @@ impl Chain {
     pub fn push(&self, picture: Picture, time: MediaTime) {
         let Picture { mut buffer, field, spare, .. } = picture;
         match &self.way {
-            Way::AsIs(port, layout) => {
-                let own = if spare { described(buffer, layout) } else { buffer.copy_deep().ok() };
+            Way::AsIs(port) => {
+                let own = if spare { described(buffer, &port.format.layout()) } else { buffer.copy_deep().ok() };
                 if let Some(buffer) = own {
                     self.delivered.add();
                     port.picture(Frame { time, buffer });
