@@ -1,9 +1,13 @@
-//! Finding cards, EDID, connectors and analogue standards against real V4L2 nodes: those of `vivid`, on the bench machine.
+//! Finding cards, EDID, connectors, analogue standards, the order of fields and lent buffers against real V4L2 nodes: those of
+//! `vivid`, on the bench machine.
 //!
 //! Run there by `tests/vm/cards.sh`, which loads the driver with two cards: one with HDMI, one with an antenna, S-Video and HDMI; for
 //! the lending of buffers, with two HDMI cards, one of them multi-planar. The tests change the cards, so that they run one after the other.
 
 #![allow(clippy::disallowed_methods)]
+
+#[path = "card/fields.rs"]
+mod fields;
 
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -52,6 +56,13 @@ fn run(command: &str, arguments: &[&str]) -> String {
 /// Sets a control of the card by `v4l2-ctl`.
 fn set(node: &Node, controls: &str) {
     run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "-c", controls]);
+}
+
+/// The number of something in the menu of a control.
+fn item(node: &Node, name: &str) -> String {
+    let menus = run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "--list-ctrls-menus"]);
+    let number = menus.lines().find_map(|line| line.trim().strip_suffix(name)?.strip_suffix(": "));
+    number.unwrap_or_else(|| panic!("no {name} in {menus}")).to_owned()
 }
 
 fn cards() -> usize {
@@ -204,6 +215,31 @@ fn analogue_standards_are_detected_and_followed() {
         run("v4l2-ctl", &["-d", node.path.to_str().unwrap(), "-f", mhz]);
         let found = analogue_io::look_analogue(fd).unwrap();
         assert_eq!((found.signal, found.remark), (signal, remark), "{mhz} MHz");
+    }
+}
+
+/// The order is the standard's where fields are woven (525 lines: the lower one first), each field's own where they come one by one.
+#[test]
+#[ignore = "wants the cards of the bench machine: tests/vm/cards.sh"]
+fn fields_are_shown_in_the_order_in_which_they_were_taken() {
+    // A cross whose bars are ten pixels wide, moving to the right as fast as can be.
+    const MOVING: &str = "test_pattern=19,horizontal_movement=6,osd_text_mode=2";
+    let (hdmi, many) = (card(HDMI_CARD), card(MANY_CARD));
+    set(&hdmi, MOVING);
+    // Fewer frames, so that more of them are converted in time.
+    set(&many, &format!("{MOVING},percentage_of_dropped_buffers=50"));
+    let selected = format!("dv_timings_signal_mode=4,dv_timings={}", item(&hdmi, "1920x1080i25"));
+    let modes = [
+        ("625 lines", &many, "standard_signal_mode=4,standard=4", 1),
+        ("525 lines", &many, "standard_signal_mode=4,standard=0", 1),
+        ("1080i", &hdmi, selected.as_str(), 0),
+    ];
+    for (name, node, controls, connector) in modes {
+        set(node, controls);
+        let steps = fields::steps(node, connector, 90);
+        println!("{name}: {} steps, {:.2} pixels in the mean", steps.len(), steps.iter().sum::<f64>() / steps.len() as f64);
+        assert_eq!(fields::fault(&steps), None, "{name}");
+        assert!(fields::fault(&fields::exchanged(&steps)).is_some(), "{name}: fields in the wrong order would not be seen");
     }
 }
 

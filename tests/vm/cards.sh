@@ -1,5 +1,6 @@
 #!/bin/bash
-# cards.sh — finding cards, EDID, connectors, analogue standards and lent buffers (tests/card.rs) on the bench machine, against two virtual cards.
+# cards.sh — finding cards, EDID, connectors, analogue standards, fields and lent buffers (tests/card.rs) on the bench machine, against
+# two virtual cards.
 #
 #   tests/vm/cards.sh
 #
