@@ -387,6 +387,8 @@ async fn what_a_slow_disk_loses_is_whole_gops_and_counted() {
     }
     let status = archive.wait_for("losses", |archive| archive.dropped_gops > 0).await;
     assert!((11..=13).contains(&status.dropped_gops), "28 s without the last 12 and the first 4: {status:?}");
+    let part: u64 = clip.packets(Duration::ZERO).iter().map(|packet| packet.data.len() as u64).sum();
+    archive.wait_for("most of 16 s written", |archive| archive.written_bytes > part * 7 / 2).await;
     archive.publish(clip.packets(Duration::from_secs(28))).await;
     let status = archive.wait_for("told", |archive| archive.last_error.is_some()).await;
     assert!(status.last_error.unwrap().contains("too slow"));
