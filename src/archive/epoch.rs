@@ -8,6 +8,14 @@ use crate::units::MediaTime;
 /// Less than this is the jitter of reading two clocks one after the other.
 const STEP_MS: i64 = 500;
 
+/// 2025-01-01.
+const PLAUSIBLE_MS: i64 = 1_735_689_600_000;
+
+/// False if a clock that said so had not been set: what it said tells no age and no distance.
+pub fn is_plausible(unix_ms: i64) -> bool {
+    unix_ms >= PLAUSIBLE_MS
+}
+
 /// Unix milliseconds of a run's time zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {

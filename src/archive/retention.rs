@@ -11,14 +11,12 @@
 
 use std::time::Duration;
 
+use super::epoch::is_plausible;
 use super::name::Name;
 use crate::units::MediaTime;
 
 /// Below this a disk counts as full, whatever the configuration says: an open segment needs room to end well.
 pub const MIN_FREE: u64 = 16 << 20;
-
-/// 2025-01-01: a clock that said less had not been set, so that the time tells no age.
-const PLAUSIBLE_MS: i64 = 1_735_689_600_000;
 
 /// So many segments wait for the bucket while its upload keeps up: the one that is being sent and the one just closed.
 const IN_STEP: usize = 2;
@@ -90,7 +88,7 @@ impl Rule {
 
     fn too_old(&self, start_ms: i64, now_ms: i64) -> bool {
         let age = now_ms.saturating_sub(start_ms);
-        self.max_age.is_some_and(|max| start_ms >= PLAUSIBLE_MS && age > 0 && u128::from(age.unsigned_abs()) > max.as_millis())
+        self.max_age.is_some_and(|max| is_plausible(start_ms) && age > 0 && u128::from(age.unsigned_abs()) > max.as_millis())
     }
 
     /// What there is to lose and to delete. `segment` is how long one is.

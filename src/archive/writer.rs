@@ -154,10 +154,10 @@ impl Writer {
 
     /// Until one fails: then they are kept for the next attempt.
     fn record_all(&mut self, packets: &[Arc<Packet>]) {
-        for packet in packets {
+        for (index, packet) in packets.iter().enumerate() {
             self.record(packet);
             if !self.cutter.is_running() {
-                return;
+                return self.pause.give_back(&packets[index + 1..]);
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::Catalogue;
 use super::stock::{self, Hole};
 use crate::archive::entry::{Entry, Gap, Missing};
+use crate::archive::epoch::is_plausible;
 use crate::archive::fault::Fault;
 
 /// Differences of clock readings between two runs are no gap.
@@ -36,7 +37,10 @@ impl Catalogue {
         if unread.filter(|unread| *unread < start_ms).any(|unread| unread >= end_ms) {
             return Ok(());
         }
-        if let Some(last) = last.filter(|last| start_ms.abs_diff(last.end_ms()) > NO_GAP_MS) {
+        // If the clock was not set then, and is now, nobody knows how long it was.
+        let is_known = |last: &Entry| is_plausible(last.start_ms) || !is_plausible(start_ms);
+        let is_gap = |last: &Entry| is_known(last) && start_ms.abs_diff(last.end_ms()) > NO_GAP_MS;
+        if let Some(last) = last.filter(is_gap) {
             let cause = self.ended.clone().unwrap_or_else(|| NOT_KNOWN.into());
             let seconds = start_ms.saturating_sub(last.end_ms()) as f64 / 1000.0;
             self.events.add(format!("archive: {seconds:.1} s before this start were not recorded: {cause}"));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::entry::{Entry, Gap, Missing, Run};
-use crate::archive::epoch::Step;
+use crate::archive::epoch::{Step, is_plausible};
 use crate::archive::index::Mark;
 use crate::archive::name::Name;
 
@@ -84,6 +84,9 @@ pub fn holes(entries: &[Entry], gaps: &[Gap]) -> Vec<Hole> {
 }
 
 fn hole(before: &Entry, after: &Entry) -> Option<Hole> {
+    if !is_plausible(before.start_ms) && is_plausible(after.start_ms) {
+        return None;
+    }
     let vague = before.run == Run::UNKNOWN || after.run == Run::UNKNOWN;
     let longest = if vague { HOLE_OF_SECONDS_MS } else { HOLE_MS };
     let hole = Hole { from_ms: before.end_ms(), until_ms: after.start_ms, runs: (before.run, after.run) };
@@ -181,6 +184,13 @@ mod tests {
         assert_eq!(holes(&entries, &[]), [hole(20, 30, runs(1, 1)), hole(50, 60, runs(2, 3))]);
         assert_eq!(holes(&entries, &[gap(21, 25, Missing::Archive), gap(51, 52, Missing::Air)]), [hole(50, 60, runs(2, 3))]);
         assert_eq!(holes(&entries, &[gap(0, 60, Missing::Archive)]), []);
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_tells_no_distance() {
+        let unset = Entry { start_ms: 77_000, ..entry(1, 0, 10) };
+        assert_eq!(holes(&[unset.clone(), entry(2, 0, 10)], &[]), []);
+        assert_eq!(holes(&[unset.clone(), Entry { start_ms: 99_000, ..unset }], &[]).len(), 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, named_params};
 use super::{Entry, Gap, Index, Run, day_of, rows, touch};
 use crate::archive::fault::Fault;
 
-/// A gap of more days is told in the manifests of its first days only.
+/// A gap of more days is told in the manifests of its first and last day only.
 const DAYS: usize = 400;
 
 impl Index {
@@ -97,7 +97,11 @@ pub fn shift(change: &Connection, run: Run, step_ms: i64) -> rusqlite::Result<()
 }
 
 fn touch_days(change: &Connection, gap: &Gap) -> rusqlite::Result<()> {
-    days(gap).take(DAYS).try_for_each(|day| touch(change, day))
+    let mut days: Vec<Date> = days(gap).take(DAYS + 1).collect();
+    if days.len() > DAYS {
+        days = vec![day_of(gap.from_ms), day_of(gap.until_ms)];
+    }
+    days.into_iter().try_for_each(|day| touch(change, day))
 }
 
 /// The days of which something is missing. A gap that ends before it begins is told by clocks that do not agree yet: none.

@@ -88,6 +88,13 @@ impl Pause {
         lost
     }
 
+    /// What an attempt had no time for, because something of it was written before it failed.
+    pub fn give_back(&mut self, rest: &[Arc<Packet>]) {
+        if self.kept.is_empty() {
+            rest.iter().for_each(|packet| drop(self.keep(packet)));
+        }
+    }
+
     /// The packets do not join on those that were kept.
     pub fn interrupt(&mut self) -> u64 {
         self.forget()
@@ -179,6 +186,29 @@ mod tests {
         }
         assert!((7..=8).contains(&dropped), "{dropped}: all but those of the last 12 s");
         assert_eq!(dropped + pause.interrupt(), 20);
+    }
+
+    #[test]
+    fn an_attempt_that_fails_half_way_costs_one_gop() {
+        let packets = Stream { gop: 30, seconds: 12, ..Stream::default() }.packets();
+        let mut pause = Pause::default();
+        pause.fail(packets[0].time);
+        let attempt = packets.iter().take(900).find_map(|packet| match pause.take(packet) {
+            Course::Retry { packets, .. } if packets.len() > 300 => Some(packets),
+            Course::Retry { .. } => {
+                pause.fail(packet.time);
+                None
+            }
+            _ => None,
+        });
+        let attempt = attempt.expect("an attempt with some GOPs");
+        pause.worked();
+        assert!(pause.fail(packets[0].time), "what had been begun is lost");
+        pause.give_back(&attempt[100..]);
+        let next = attempt[100..].iter().find(|packet| packet.keyframe).unwrap();
+        assert!(Arc::ptr_eq(pause.kept.front().unwrap(), next));
+        pause.give_back(&attempt);
+        assert!(Arc::ptr_eq(pause.kept.front().unwrap(), next), "what is kept is not overruled");
     }
 
     proptest! {
