@@ -45,8 +45,9 @@
 //! sound that goes out; it starts with the daemon and never stops. *slate*: the still that is shown when there is nothing
 //! else. *packet*: one encoded access unit or AAC frame. *GOP*: from one keyframe to the next; the unit that may be dropped
 //! or resumed at. *leg*: one outgoing stream. *origin*: a server that a leg can publish to. *failover*: a leg leaving a bad
-//! origin. *segment*: one archive file; *fragment*: the piece inside that survives a power cut. *on air*: at least one leg
-//! has had media taken by its origin within the last 2 s.
+//! origin. *segment*: one archive file; *fragment*: the piece inside that survives a power cut. *run*: one life of the daemon,
+//! with a time line of its own. *gap*: a span of which there is no recording, or that reached no origin. *on air*: at least one
+//! leg has had media taken by its origin within the last 2 s.
 
 pub mod app;
 pub mod archive;

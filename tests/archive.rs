@@ -363,7 +363,8 @@ async fn a_folder_that_cannot_be_used_is_told_and_tried_again() {
     let status = archive.wait_for("recording once cured", |archive| archive.state == ArchiveState::Recording).await;
     assert!(status.last_error.is_none_or(|words| words.contains("are not in the archive")), "no fault stands any more");
 
-    std::fs::remove_dir_all(&path).unwrap();
+    // At once, with all that is being written into it.
+    std::fs::rename(&path, home.path().join("gone")).unwrap();
     archive.publish(clip.packets(Duration::from_secs(24))).await;
     archive.wait_for("recording into a new folder", |archive| archive.state == ArchiveState::Recording && path.exists()).await;
     archive.publish(clip.packets(Duration::from_secs(30))).await;
@@ -381,13 +382,13 @@ async fn what_a_slow_disk_loses_is_whole_gops_and_counted() {
     let home = tempfile::tempdir().unwrap();
     let archive = Archive::start(home.path(), |config| config.segment = Duration::from_secs(600));
     archive.publish(clip.packets(Duration::ZERO)).await;
-    archive.wait_for("recording", |archive| archive.state == ArchiveState::Recording).await;
+    let part: u64 = clip.packets(Duration::ZERO).iter().map(|packet| packet.data.len() as u64).sum();
+    archive.wait_for("more than half of 4 s written", |archive| archive.written_bytes > part * 5 / 8).await;
     for part in 1..7 {
         clip.packets(Duration::from_secs(4 * part)).into_iter().for_each(|packet| archive.hub.publish(packet));
     }
     let status = archive.wait_for("losses", |archive| archive.dropped_gops > 0).await;
     assert!((11..=13).contains(&status.dropped_gops), "28 s without the last 12 and the first 4: {status:?}");
-    let part: u64 = clip.packets(Duration::ZERO).iter().map(|packet| packet.data.len() as u64).sum();
     archive.wait_for("most of 16 s written", |archive| archive.written_bytes > part * 7 / 2).await;
     archive.publish(clip.packets(Duration::from_secs(28))).await;
     let status = archive.wait_for("told", |archive| archive.last_error.is_some()).await;

@@ -157,7 +157,8 @@ impl Writer {
         for (index, packet) in packets.iter().enumerate() {
             self.record(packet);
             if !self.cutter.is_running() {
-                return self.pause.give_back(&packets[index + 1..]);
+                self.board.status.dropped_gops += self.pause.give_back(&packets[index + 1..]);
+                return;
             }
         }
     }

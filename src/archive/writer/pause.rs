@@ -88,11 +88,9 @@ impl Pause {
         lost
     }
 
-    /// What an attempt had no time for, because something of it was written before it failed.
-    pub fn give_back(&mut self, rest: &[Arc<Packet>]) {
-        if self.kept.is_empty() {
-            rest.iter().for_each(|packet| drop(self.keep(packet)));
-        }
+    /// What an attempt did not come to, because something of it was written before it failed. Returns how many GOPs of it are too old.
+    pub fn give_back(&mut self, rest: &[Arc<Packet>]) -> u64 {
+        if self.kept.is_empty() { rest.iter().map(|packet| self.keep(packet)).sum() } else { 0 }
     }
 
     /// The packets do not join on those that were kept.
