@@ -40,6 +40,7 @@ test-vm: ## a virtual machine with virtual cards: the real unit and binary, kill
 	$(CARGO) build --release --locked
 	tests/vm/test.sh
 	tests/vm/cards.sh
+	tests/vm/export.sh
 	$(MACHINE) inputs_survive
 
 soak-vm: ## the same machine: 200 random mishaps of an input in a row (MACHINE_SEED), ten minutes of sound from a clock that is off

@@ -129,7 +129,11 @@ impl House {
         let archive = self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
         let (channels, mut rooms) = self.open_capture(&setup);
-        let orders = Orders { program: self.open_program(setup, channels), preflight: self.open_preflight() };
+        let orders = Orders {
+            program: self.open_program(setup, channels),
+            preflight: self.open_preflight(),
+            archive: self.open_exports(),
+        };
         rooms.insert(Room::Program, orders.program.clone());
         rooms.insert(Room::Archive, archive);
         let status = &self.status;
@@ -224,6 +228,15 @@ impl House {
         let (config, hub, clock) = (self.config.archive.clone(), self.hub.clone(), self.clock.clone());
         let task = archive::run(config, hub, clock, report, self.events.clone(), orders, self.stop_sinks.clone());
         self.tasks.spawn("archive", endless(task));
+        sender
+    }
+
+    fn open_exports(&mut self) -> Commands {
+        let (sender, requests) = mpsc::channel(PENDING);
+        let report = Report::new(&self.status, |status| &mut status.archive.export);
+        let (clock, events) = (self.clock.clone(), self.events.clone());
+        let task = archive::hear_exports(requests, clock, report, events, self.stop_sinks.clone());
+        self.tasks.spawn("exports", endless(task));
         sender
     }
 

@@ -1,5 +1,7 @@
 //! What each word of the command line does, up to its exit code: 0 ok, 1 refused or failed, 2 usage, 78 no usable configuration.
 
+pub mod archive;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;

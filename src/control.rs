@@ -4,6 +4,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::status;
 use crate::units::{BitRate, Span};
 
 /// An order to the program, to the inputs, to the legs or to the archive.
@@ -26,6 +27,8 @@ pub enum Command {
     NotOnAir(Span),
     /// Check every origin of every leg, without disturbing what runs; the reply is the report, line by line.
     Preflight,
+    /// How an export of the archive gets on: the word of the process that makes it, for the status.
+    Export(status::Export),
 }
 
 /// Who chose an input.

@@ -34,7 +34,7 @@
 //! | 3 | rooms: [`capture`], [`program`], [`publish`], [`archive`], [`console`]; [`conductor`], [`notify`] |
 //! | 2 | plumbing: [`media::hub`], [`media::raw`], [`media::meter`], [`media::canvas`], [`media::dmabuf`], [`report`], [`tasks`], [`clock`], [`identity`], [`config::store`] |
 //! | 1 | rules: [`backoff`], [`media::interleave`], [`media::flv`], [`media::stamp`], [`mod@config::parse`] and what it is made of |
-//! | 0 | words: [`units`], [`secret`], [`status`], [`control`], [`config`], [`media::packet`] |
+//! | 0 | words: [`units`], [`secret`], [`status`], [`control`], [`config`], [`media::packet`], [`recorded`] |
 //!
 //! No room imports another; what one room's state means for another is decided in [`conductor`]. Inside a room, pure rules
 //! (no clock, no socket, no file: `now` is an argument) stand beside thin shells that touch one outside thing each.
@@ -65,6 +65,7 @@ pub mod media;
 pub mod notify;
 pub mod program;
 pub mod publish;
+pub mod recorded;
 pub mod report;
 pub mod secret;
 pub mod status;

@@ -258,6 +258,8 @@ pub struct Archive {
     pub last_error: Option<String>,
     #[serde(default)]
     pub index: ArchiveIndex,
+    #[serde(default)]
+    pub export: Export,
 }
 
 /// The archive's index beside its segments.
@@ -266,6 +268,20 @@ pub struct ArchiveIndex {
     pub state: IndexState,
     /// Segments that are still to be read into it.
     pub to_read: u64,
+    pub last_error: Option<String>,
+}
+
+/// A copy of the archive being made on another disk, as the process that makes it tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export {
+    pub state: ExportState,
+    /// Segments that are done with: read back from the other disk, or left out for a reason that was told.
+    pub files_done: u64,
+    pub files: u64,
+    pub bytes_done: u64,
+    pub bytes: u64,
+    /// The folder or the disk that it goes to.
+    pub to: String,
     pub last_error: Option<String>,
 }
 
@@ -279,6 +295,17 @@ pub enum IndexState {
     /// Segments that it does not know are being read.
     Building,
     /// It cannot be read or written; recording goes on without it.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExportState {
+    #[default]
+    None,
+    Running,
+    /// Everything is there; the disk may be removed. For a minute, or until it is gone.
+    Done,
     Failed,
 }
 
@@ -325,6 +352,7 @@ words!(LegState: Live => "live", Connecting => "connecting", Waiting => "waiting
 words!(ProofState: Waiting => "waiting", Seen => "seen", Missing => "missing", Mismatch => "mismatch");
 words!(SoundState: Running => "running", NoSound => "no sound", NoDevice => "no device", Busy => "busy");
 words!(ArchiveState: Recording => "recording", Off => "off", Full => "full", Failed => "failed");
+words!(ExportState: None => "none", Running => "running", Done => "done", Failed => "failed");
 words!(IndexState: Off => "off", Ok => "ok", Building => "building", Failed => "failed");
 words!(Signal: Locked => "locked", NoSignal => "no signal", NoCable => "no cable", NoSync => "no sync",
     OutOfRange => "out of range", NoDevice => "no device");

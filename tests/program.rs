@@ -2,16 +2,18 @@
 
 mod station;
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use onaird::config::{Connector, Edid, InputKind};
+use onaird::config::{Connector, Edid, InputKind, Played};
 use onaird::control;
 use onaird::media::packet::{Packet, Track};
 use onaird::media::raw::{Pixels, RawFormat};
 use onaird::program::slate;
 use onaird::program::trial::Trials;
+use onaird::recorded::Reference;
 use onaird::status::Shows;
 use onaird::units::{BitRate, FrameRate};
 use station::start;
@@ -105,7 +107,7 @@ async fn files_follow_one_another_without_a_slate_between_them() {
     assert!(Command::new("ffmpeg").args(source).args(coded).arg(&film).status().expect("ffmpeg").success());
     let empty = folder.path().join("empty.mp4");
     std::fs::write(&empty, "").unwrap();
-    let paths = vec![film.clone(), empty, film];
+    let paths = [film.clone(), empty, film].map(Played::File).to_vec();
     let station = start(&[("one", InputKind::File { paths, looped: true })]);
     let (reply, done) = tokio::sync::oneshot::channel();
     let command = control::Command::Roll { input: "one".into() };
@@ -125,6 +127,52 @@ async fn files_follow_one_another_without_a_slate_between_them() {
     assert!(repeated <= 30, "{repeated} pictures repeated over three or four joins");
     let fault = station.status.borrow().inputs[0].last_error.clone().unwrap();
     assert!(fault.contains("empty.mp4"), "{fault}");
+}
+
+/// A film under the name of a segment.
+fn recording(folder: &Path, name: &str, size: &str) {
+    let picture = format!("testsrc2=size={size}:rate=30");
+    let source = ["-nostdin", "-v", "error", "-f", "lavfi", "-i", &picture, "-t", "1.5"];
+    let coded = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-f", "mp4"];
+    let (open, closed) = (folder.join(format!("{name}.mp4.part")), folder.join(format!("{name}.mp4")));
+    assert!(Command::new("ffmpeg").args(source).args(coded).arg(&open).status().expect("ffmpeg").success());
+    std::fs::rename(open, closed).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recordings_are_played_as_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().to_path_buf();
+    recording(&directory, "20261122T235958Z", "64x64");
+    let what = Reference::parse("2026-11-23").unwrap();
+    let paths = vec![Played::Archive { directory: directory.clone(), what }];
+    let station = start(&[("one", InputKind::File { paths, looped: true })]);
+    station.until("a word about nothing", |status| status.inputs[0].last_error.is_some()).await;
+    let fault = station.status.borrow().inputs[0].last_error.clone().unwrap();
+    assert!(fault.contains("archive:2026-11-23 cannot be played") && fault.contains("no closed segment"), "{fault}");
+
+    let (reply, done) = tokio::sync::oneshot::channel();
+    let command = control::Command::Roll { input: "one".into() };
+    station.orders[0].send(control::Request { command, reply }).await.unwrap();
+    done.await.unwrap().unwrap();
+    recording(&directory, "20261123T000001Z", "320x180");
+    station.until("the first recording", |status| status.program.shows == Shows::Live).await;
+    station.until("no fault any more", |status| status.inputs[0].last_error.is_none()).await;
+    recording(&directory, "20261123T000003Z-1", "640x360");
+    let mut slates = 0;
+    station
+        .until("the one that was recorded meanwhile", |status| {
+            slates += u32::from(status.program.shows == Shows::Slate);
+            status.inputs[0].mode.contains("640x360")
+        })
+        .await;
+    station
+        .until("the first one again", |status| {
+            slates += u32::from(status.program.shows == Shows::Slate);
+            status.inputs[0].mode.contains("320x180")
+        })
+        .await;
+    assert_eq!(slates, 0);
 }
 
 const FORMAT: RawFormat = RawFormat { width: 320, height: 180, framerate: FrameRate::new(30, 1).unwrap(), pixels: Pixels::I420 };

@@ -79,9 +79,9 @@ impl Board {
         let (status, error) = (self.status.clone(), self.worries.first());
         self.report.update(|part| {
             // What others say of the archive is theirs.
-            let index = std::mem::take(&mut part.index);
+            let (index, export) = (std::mem::take(&mut part.index), std::mem::take(&mut part.export));
             let last_error = error.or_else(|| index.last_error.clone());
-            *part = status::Archive { last_error, index, ..status };
+            *part = status::Archive { last_error, index, export, ..status };
         });
     }
 }

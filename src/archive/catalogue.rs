@@ -11,12 +11,12 @@
 //! whose file is gone are marked, files without a row are read. Notes wait while the index fails; an index that fails for ever costs
 //! an alarm and nothing else.
 
-mod background;
+pub(super) mod background;
 mod inventory;
 mod ledger;
 mod notes;
 mod reading;
-mod stock;
+pub(super) mod stock;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};

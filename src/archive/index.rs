@@ -6,6 +6,7 @@
 //! system, by taking away the right to write to it, so that it outlives the index.
 
 mod gaps;
+mod look;
 mod rows;
 mod store;
 

@@ -25,13 +25,15 @@ mod epoch;
 pub mod fault;
 mod fmp4;
 pub mod index;
-pub mod name;
+pub mod manifest;
+mod notice;
 mod open;
 mod origin;
 pub mod rebuild;
 pub mod recover;
 mod retention;
 mod segment;
+pub mod shelf;
 pub mod structure;
 #[cfg(test)]
 mod testing;
@@ -49,10 +51,12 @@ use crate::clock::MediaClock;
 use crate::config;
 use crate::control::{Command, Request};
 use crate::media::hub::{Hub, Item, Reader};
+pub use crate::recorded::name;
 use crate::report::{Events, Report};
 use crate::status::{self, ArchiveState};
 use crate::units::Span;
 use entry::Run;
+use notice::Notice;
 use writer::Writer;
 
 /// Packets on their way to the writer: about a second. What waits longer waits in the hub, where it is shared.
@@ -60,6 +64,9 @@ const QUEUE: usize = 64;
 
 /// A disk that takes nothing for so long is reported.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often an export's last word is looked at, whether it still stands.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How long closing the last segment may take.
 const CLOSE: Duration = Duration::from_millis(900);
@@ -132,6 +139,40 @@ impl From<Item> for Work {
     fn from(item: Item) -> Self {
         Self::Item(item)
     }
+}
+
+/// Takes the word of processes that export the archive, for the status, until it is told to stop.
+pub async fn hear_exports(
+    mut requests: mpsc::Receiver<Request>,
+    clock: MediaClock,
+    report: Report<status::Export>,
+    events: Events,
+    stop: CancellationToken,
+) {
+    let mut notice = Notice::default();
+    let mut look = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Some(request) = requests.recv() => hear(&mut notice, request, &clock, &events),
+            _ = look.tick() => {}
+        }
+        let export = notice.at(clock.now()).clone();
+        report.update(|part| *part = export);
+    }
+}
+
+fn hear(notice: &mut Notice, request: Request, clock: &MediaClock, events: &Events) {
+    let heard = match request.command {
+        Command::Export(export) => notice.told(export, clock.now()),
+        _ => Err("the archive takes word of exports alone".into()),
+    };
+    let reply = heard.map(|event| {
+        event.into_iter().for_each(|event| events.add(event));
+        "noted".into()
+    });
+    // Who does not wait for the answer has none.
+    let _ = request.reply.send(reply);
 }
 
 /// Random, because a box may not know what time it is. Without randomness it is a run that nobody knows, and still recorded.

@@ -7,7 +7,8 @@
 //!    └──── cue ───────┘
 //! ```
 //!
-//! A file that cannot be read is reported by name and left out; while none can be read, the list is tried again with a pause.
+//! A file that cannot be read is reported by name and left out; while none can be read, the list is tried again with a pause. What
+//! the list means by `archive:` is looked up whenever it begins anew, so that what has been recorded since is played too.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capture::clip::Clip;
 use crate::capture::sink::Said;
-use crate::capture::{Port, RETRY_LONGEST};
+use crate::capture::{Port, RETRY_LONGEST, recordings};
+use crate::config::Played;
 use crate::control::{Command, Request};
 use crate::status::Signal;
 use crate::units::MediaTime;
@@ -32,33 +34,43 @@ const READY: Duration = Duration::from_millis(700);
 /// Which file comes next. A pure rule.
 #[derive(Clone, Debug)]
 pub struct Playlist {
-    paths: Vec<PathBuf>,
+    /// As configured; what they mean is looked up at the begin of each round.
+    listed: Vec<Played>,
     looped: bool,
+    /// The files of this round; empty before the first one, and while there is none to play.
+    round: Vec<PathBuf>,
     next: usize,
 }
 
 impl Playlist {
-    /// `paths` is not empty (the configuration sees to it).
-    pub fn new(paths: Vec<PathBuf>, looped: bool) -> Self {
-        Self { paths, looped, next: 0 }
+    /// `listed` is not empty (the configuration sees to it).
+    pub fn new(listed: Vec<Played>, looped: bool) -> Self {
+        Self { listed, looped, round: Vec::new(), next: 0 }
     }
 
     fn rewind(&mut self) {
+        self.round.clear();
         self.next = 0;
+    }
+
+    /// Whether a new round must be begun before the next file is known.
+    fn wants_round(&self) -> bool {
+        self.round.is_empty() || self.looped && self.next >= self.round.len()
+    }
+
+    fn begin(&mut self, round: Vec<PathBuf>) {
+        (self.round, self.next) = (round, 0);
     }
 
     /// Nothing is left to play.
     fn is_over(&self) -> bool {
-        !self.looped && self.next >= self.paths.len()
+        !self.looped && !self.round.is_empty() && self.next >= self.round.len()
     }
 
-    /// The next file; `None` after the last one of a list that is not looped.
+    /// The next file; `None` after the last one of a list that is not looped, and of a round without any.
     fn advance(&mut self) -> Option<PathBuf> {
-        if self.looped && self.next >= self.paths.len() {
-            self.next = 0;
-        }
-        let path = self.paths.get(self.next).cloned();
-        self.next += 1;
+        let path = self.round.get(self.next).cloned();
+        self.next += usize::from(path.is_some());
         path
     }
 }
@@ -176,11 +188,49 @@ impl Player {
         if self.ready.is_some() || now < self.rest_until {
             return;
         }
+        if self.playlist.wants_round() {
+            self.begin_round();
+        }
         let Some(path) = self.playlist.advance() else { return };
         match Clip::cue(&path, &self.port) {
             Ok(clip) => self.ready = Some(Deck { path, clip, count: 0, news: now }),
             Err(fault) => self.fault(&path, &fault),
         }
+    }
+
+    /// Finds out what there is to play by now.
+    fn begin_round(&mut self) {
+        let (mut round, mut absent) = (Vec::new(), Vec::new());
+        for played in self.playlist.listed.clone() {
+            match recordings::files_of(&played) {
+                Ok(files) => round.extend(files),
+                Err(fault) => {
+                    let name = PathBuf::from(played.to_string());
+                    self.report(&name, &fault);
+                    absent.push(name);
+                }
+            }
+        }
+        self.forget_faults_except(|path| round.contains(path) || absent.contains(path));
+        if round.is_empty() {
+            self.rest();
+        }
+        self.playlist.begin(round);
+    }
+
+    /// What is no longer in the list is no longer at fault.
+    fn forget_faults_except(&mut self, listed: impl Fn(&PathBuf) -> bool) {
+        let before = self.reported.len();
+        self.reported.retain(listed);
+        if self.reported.is_empty() && before > 0 {
+            self.port.report.update(|input| input.last_error = None);
+        }
+    }
+
+    /// Nothing can be played for now.
+    fn rest(&mut self) {
+        self.rest_until = self.port.clock.now() + RETRY_LONGEST;
+        self.port.report.update(|input| input.signal = Signal::NoSignal);
     }
 
     /// The clip on air has ended or failed.
@@ -219,7 +269,7 @@ impl Player {
             }
             if self.wanted && self.rolling.is_none() {
                 // The list is at its end, or nothing of it can be played.
-                self.over = self.playlist.is_over() && self.faults < self.playlist.paths.len();
+                self.over = self.playlist.is_over() && self.faults < self.playlist.round.len();
                 self.port.report.update(|input| input.signal = Signal::NoSignal);
             } else if !self.over && self.ready.as_ref().is_some_and(|deck| now.since(deck.news) > READY) {
                 self.port.report.update(|input| input.signal = Signal::Locked);
@@ -248,10 +298,13 @@ impl Player {
 
     fn fault(&mut self, path: &Path, fault: &str) {
         self.faults += 1;
-        if self.faults.is_multiple_of(self.playlist.paths.len()) {
-            self.rest_until = self.port.clock.now() + RETRY_LONGEST;
-            self.port.report.update(|input| input.signal = Signal::NoSignal);
+        if self.faults.is_multiple_of(self.playlist.round.len().max(1)) {
+            self.rest();
         }
+        self.report(path, fault);
+    }
+
+    fn report(&mut self, path: &Path, fault: &str) {
         let text = format!("{} cannot be played ({fault}); the next file is taken", path.display());
         if self.reported.insert(path.into()) {
             self.port.fault(&text, true);
@@ -263,15 +316,44 @@ impl Player {
 mod tests {
     use super::*;
 
-    fn names(playlist: &mut Playlist, count: usize) -> Vec<Option<String>> {
-        (0..count).map(|_| playlist.advance().map(|path| path.display().to_string())).collect()
+    /// What comes out of a list whose rounds are these.
+    fn played(looped: bool, rounds: &[&[&str]], count: usize) -> Vec<Option<String>> {
+        let mut playlist = Playlist::new(vec![Played::File("listed".into())], looped);
+        let mut rounds = rounds.iter();
+        let mut next = || {
+            if playlist.wants_round() {
+                playlist.begin(rounds.next().expect("another round").iter().map(PathBuf::from).collect());
+            }
+            playlist.advance().map(|path| path.display().to_string())
+        };
+        (0..count).map(|_| next()).collect()
     }
 
     #[test]
     fn a_loop_never_ends_and_a_list_does() {
-        let paths = vec![PathBuf::from("a"), PathBuf::from("b")];
         let some = |name: &str| Some(name.to_string());
-        assert_eq!(names(&mut Playlist::new(paths.clone(), true), 5), ["a", "b", "a", "b", "a"].map(some));
-        assert_eq!(names(&mut Playlist::new(paths, false), 4), [some("a"), some("b"), None, None]);
+        let round: &[&str] = &["a", "b"];
+        assert_eq!(played(true, &[round, round, round], 5), ["a", "b", "a", "b", "a"].map(some));
+        assert_eq!(played(false, &[round], 4), [some("a"), some("b"), None, None]);
+    }
+
+    #[test]
+    fn every_round_plays_what_there_is_by_then() {
+        let some = |name: &str| Some(name.to_string());
+        let rounds: &[&[&str]] = &[&[], &["a"], &["a", "b"], &["b"]];
+        assert_eq!(played(true, rounds, 5), [None, some("a"), some("a"), some("b"), some("b")]);
+        assert_eq!(played(false, rounds, 3), [None, some("a"), None], "a list without anything to play is not over");
+    }
+
+    #[test]
+    fn a_list_is_over_only_after_its_last_file() {
+        let mut playlist = Playlist::new(vec![Played::File("listed".into())], false);
+        assert!(!playlist.is_over());
+        playlist.begin(vec!["a".into()]);
+        assert!(!playlist.is_over());
+        playlist.advance();
+        assert!(playlist.is_over());
+        playlist.rewind();
+        assert!(!playlist.is_over() && playlist.wants_round());
     }
 }

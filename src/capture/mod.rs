@@ -23,6 +23,7 @@ pub mod find;
 pub mod monitor;
 pub mod native;
 pub mod recipe;
+pub mod recordings;
 pub mod sink;
 pub mod sound;
 pub mod test;

@@ -3,7 +3,9 @@
 //! Each kind of alarm has an id that scripts can hold on to. What passes by itself within a few seconds is none, and nothing here
 //! decides anything: the box acts by itself, an alarm is for what it cannot do.
 
-use crate::status::{self, Alarm, ArchiveState, IndexState, LegState, ProofState, Shows, Signal, SoundState, Status};
+use crate::status::{
+    self, Alarm, ArchiveState, ExportState, IndexState, LegState, ProofState, Shows, Signal, SoundState, Status,
+};
 
 /// A state must last this long before it is an alarm, so that a start or a reconnect is none.
 const GRACE_S: u64 = 5;
@@ -22,6 +24,7 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
     status.legs.iter().for_each(|leg| alarms.proof(leg));
     alarms.configuration(&status.device);
     alarms.archive(&status.archive);
+    alarms.export(&status.archive.export);
     if let Some(shown) = status.inputs.iter().find(|input| input.name == status.program.input) {
         alarms.picture(shown, status);
         alarms.sound(shown);
@@ -95,6 +98,14 @@ impl Alarms {
         }
     }
 
+    fn export(&mut self, export: &status::Export) {
+        if export.state == ExportState::Failed {
+            let cause = export.last_error.as_deref().unwrap_or("unknown cause");
+            let text = format!("The export to {} is not complete: {cause}", export.to);
+            self.raise("archive.export".into(), text, "Plug the disk in again, or start the export again; it goes on");
+        }
+    }
+
     fn picture(&mut self, shown: &status::Input, status: &Status) {
         if status.program.shows == Shows::Slate && status.device.uptime_s >= GRACE_S {
             let (cause, remedy) = no_picture(shown);
@@ -118,7 +129,7 @@ impl Alarms {
     fn file(&mut self, input: &status::Input) {
         let Some(fault) = input.last_error.as_ref().filter(|_| input.kind == "file") else { return };
         let text = format!("Input {}: {fault}", input.name);
-        self.raise(format!("input.{}.file", input.name), text, "Replace or remove the file");
+        self.raise(format!("input.{}.file", input.name), text, "Replace the file, or correct `paths`; the rest is played");
     }
 }
 
@@ -295,6 +306,17 @@ pub(super) mod tests {
             status.inputs = vec![input];
             let alarms = alarms(&status);
             assert!(alarms.len() == 1 && alarms[0].text.contains(words), "{alarms:?}, wanted: {words}");
+        }
+    }
+
+    #[test]
+    fn an_export_that_is_not_complete_is_an_alarm() {
+        let mut status = Status::default();
+        for (state, alarm) in
+            [(ExportState::Running, None), (ExportState::Failed, Some("archive.export")), (ExportState::Done, None)]
+        {
+            status.archive.export.state = state;
+            assert_eq!(alarms(&status).first().map(|alarm| alarm.id.as_str()), alarm);
         }
     }
 

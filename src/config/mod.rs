@@ -14,6 +14,7 @@ mod values;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::recorded::{self, Reference};
 use crate::secret::Secret;
 use crate::units::{BitRate, ByteSize, FrameRate, SignedDuration};
 
@@ -135,12 +136,39 @@ pub enum InputKind {
     },
     File {
         /// Played in order.
-        paths: Vec<PathBuf>,
+        paths: Vec<Played>,
         /// Start again after the last one. Default true.
         looped: bool,
     },
     /// A moving picture with a running clock, a frame count, and a beep with a flash every second.
     Test,
+}
+
+/// What an input of kind "file" plays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Played {
+    File(PathBuf),
+    /// Of the archive in this folder, the closed segments that are meant: those there are whenever the list begins.
+    Archive {
+        directory: PathBuf,
+        what: Reference,
+    },
+}
+
+impl From<PathBuf> for Played {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl std::fmt::Display for Played {
+    /// As the configuration names it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Archive { what, .. } => write!(f, "{}{what}", recorded::PREFIX),
+        }
+    }
 }
 
 /// Which of a card's connectors is used, if it has several.

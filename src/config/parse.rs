@@ -11,8 +11,9 @@ use super::fault::{self, Fault, Findings};
 use super::legs;
 use super::reader::Section;
 use super::values::*;
-use super::{Archive, Config, Connector, Device, Edid, Input, InputKind, Program, VERSION, Watch, is_path};
+use super::{Archive, Config, Connector, Device, Edid, Input, InputKind, Played, Program, VERSION, Watch, is_path};
 use crate::control::MAX_FADE;
+use crate::recorded::{self, Reference};
 use crate::units::{BitRate, ByteSize, FrameRate, SignedDuration};
 
 /// Sections and keys of the format that this version does not implement yet, by the section they belong to.
@@ -96,10 +97,10 @@ fn config(mut top: Section, around: &Around) -> Config {
     let device = device(top.section("device", "[device]"));
     let mut program_section = top.section("program", "[program]");
     let mut program = program(&mut program_section, around);
-    let inputs = inputs(&mut top, &program, around);
+    let archive = archive(top.section("archive", "[archive]"), around);
+    let inputs = inputs(&mut top, &program, &archive, around);
     start_input(&mut program_section, &mut program, &inputs);
     program_section.finish(&[]);
-    let archive = archive(top.section("archive", "[archive]"), around);
     let legs = legs::legs(&mut top, around);
     top.finish(later::TOP);
     Config { device, program, inputs, archive, legs }
@@ -179,23 +180,24 @@ fn start_input(section: &mut Section, program: &mut Program, inputs: &[Input]) {
         if chosen.is_empty() { first.into_iter().collect() } else { chosen.into_iter().map(|(name, _)| name).collect() };
 }
 
-fn inputs(top: &mut Section, program: &Program, around: &Around) -> Vec<Input> {
+fn inputs(top: &mut Section, program: &Program, archive: &Archive, around: &Around) -> Vec<Input> {
     let sections = top.sections("input", "[[input]]");
     if sections.is_empty() && !top.has_refused("input") {
         top.findings().missing(1, "there is no input; add an [[input]] with `kind = \"v4l2\"`, \"file\" or \"test\"");
     }
     let mut names = Names::default();
-    sections.into_iter().zip(1..).map(|(section, number)| input(section, number, &mut names, program, around)).collect()
+    let read = |(section, number)| input(section, number, &mut names, program, archive, around);
+    sections.into_iter().zip(1..).map(read).collect()
 }
 
-fn input(mut section: Section, number: usize, names: &mut Names, program: &Program, around: &Around) -> Input {
+fn input(mut section: Section, number: usize, names: &mut Names, program: &Program, archive: &Archive, around: &Around) -> Input {
     let name = names.take(&mut section, format!("input-{number}"), "inputs");
     let word = section.value("kind", "v4l2", one_of(KINDS.map(|(kind, _)| (kind, kind))));
     for (kind, keys) in KINDS.iter().filter(|(kind, _)| *kind != word) {
         section.misplaced(keys, "kind", &format!("an input of kind \"{word}\" has no such key, one of kind \"{kind}\" has"));
     }
     let kind = match word {
-        "file" => file(&mut section, around),
+        "file" => file(&mut section, archive, around),
         "test" => InputKind::Test,
         _ => v4l2(&mut section, around),
     };
@@ -276,17 +278,31 @@ fn edid(section: &mut Section, around: &Around) -> Edid {
     }
 }
 
-fn file(section: &mut Section, around: &Around) -> InputKind {
+fn file(section: &mut Section, archive: &Archive, around: &Around) -> InputKind {
     let listed =
         section.required("paths", "list the files to play, such as `paths = [\"promo.mp4\"]`", texts).unwrap_or_default();
     let mut paths = Vec::new();
     for text in listed {
         let line = section.findings().line_at(text.span().start);
-        let path = around.path(text.into_inner());
-        around.expect(section.findings(), line, "paths", &path);
-        paths.push(path);
+        match played(text.into_inner(), archive, around) {
+            Ok(played) => {
+                if let Played::File(path) = &played {
+                    around.expect(section.findings(), line, "paths", path);
+                }
+                paths.push(played);
+            }
+            Err(fault) => section.findings().fault(line, format!("`paths`: {fault}")),
+        }
     }
     InputKind::File { paths, looped: section.value("loop", true, boolean) }
+}
+
+/// What the archive holds is looked up when it is played: it changes all the time.
+fn played(text: String, archive: &Archive, around: &Around) -> Result<Played, String> {
+    match text.strip_prefix(recorded::PREFIX) {
+        Some(what) => Ok(Played::Archive { directory: archive.directory.clone(), what: Reference::parse(what)? }),
+        None => Ok(Played::File(around.path(text))),
+    }
 }
 
 fn archive(mut section: Section, around: &Around) -> Archive {
@@ -463,9 +479,12 @@ mod tests {
         let config = good(&whole_example());
         assert_eq!(config.program.slate.as_deref(), Some(Path::new("/etc/onaird/slate.png")));
         let kinds = config.inputs.iter().map(|input| (input.name.as_str(), input.kind.clone())).collect::<Vec<_>>();
-        let paths = ["/etc/onaird/promo-1.mp4", "/etc/onaird/promo-2.mp4"].map(PathBuf::from).to_vec();
+        let paths = ["/etc/onaird/promo-1.mp4", "/etc/onaird/promo-2.mp4"].map(|path| Played::File(path.into())).to_vec();
+        let what = Reference::parse("2026-11-23T14:00/2026-11-23T15:00").unwrap();
+        let rerun = vec![Played::Archive { directory: "/var/lib/onaird/archive".into(), what }];
         let camera = V4l2 { device: "/dev/onair/capture-0".into(), connector: Connector::Auto, edid: Edid::Auto, audio: None };
-        assert_eq!(kinds, [("camera", camera), ("promo", File { paths, looped: true }), ("bars", Test)]);
+        let (promo, rerun) = (File { paths, looped: true }, File { paths: rerun, looped: false });
+        assert_eq!(kinds, [("camera", camera), ("promo", promo), ("rerun", rerun), ("bars", Test)]);
         assert_eq!(config.archive.max_age, Some(Duration::from_secs(30 * 86_400)));
         let origins = config.legs.iter().flat_map(|leg| &leg.origins).map(|origin| (origin.url.to_string(), origin.key.expose()));
         let want = [
@@ -832,6 +851,25 @@ stream_key = 12345678
         let want =
             ["3: `slate`: /x/s.png cannot be read", "7: `paths`: /x/a.mp4 cannot be read", "8: `paths`: /b.mp4 cannot be read"];
         assert_eq!(texts, want);
+    }
+
+    #[test]
+    fn recordings_are_played_from_the_archive_s_own_folder() {
+        let text = |paths: &str| {
+            format!("version = 1\n[[input]]\nkind = 'file'\npaths = [\n{paths}\n]\n[archive]\ndirectory = '/media/usb'\n")
+        };
+        let File { paths, .. } = &good(&text("'archive:2026-11-23',\n'a.mp4'")).inputs[0].kind else { panic!("a file input") };
+        let what = Reference::parse("2026-11-23").unwrap();
+        let archive = Played::Archive { directory: "/media/usb".into(), what };
+        assert_eq!(paths[..], [archive, Played::File("/etc/onaird/a.mp4".into())]);
+        assert_eq!(paths[0].to_string(), "archive:2026-11-23");
+        assert_faults(
+            &text("'a.mp4',\n'archive:yesterday',\n'archive:'"),
+            &[
+                "6: `paths`: want a time such as 2026-11-23…got \"yesterday\"; or the name of a segment",
+                "7: `paths`: want a time…",
+            ],
+        );
     }
 
     #[test]

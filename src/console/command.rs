@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::control::{Chooser, Command, MAX_FADE};
+use crate::status;
 use crate::units::BitRate;
 
 /// What a line asks for.
@@ -46,6 +47,12 @@ const TABLE: &[Entry] = &[
         Ok(Line::Order(Command::Preflight))
     })
     .late(),
+    Entry::new(
+        "export",
+        "STATE",
+        "how an export of the archive gets on; `onaird archive export` tells it by itself",
+        read_export,
+    ),
 ];
 
 /// Reads one line.
@@ -95,6 +102,17 @@ fn read_bitrate(argument: &str) -> Result<Line, String> {
     Ok(Line::Order(Command::Bitrate(rate.rounded())))
 }
 
+fn read_export(argument: &str) -> Result<Line, String> {
+    let export: status::Export = serde_json::from_str(argument)
+        .map_err(|error| format!("`export` is for `onaird archive export`, which says it as JSON ({error}); run that instead"))?;
+    Ok(Line::Order(Command::Export(export)))
+}
+
+/// The line for an export's state.
+pub fn export_line(export: &status::Export) -> String {
+    format!("export {}", serde_json::to_string(export).unwrap_or_default())
+}
+
 /// What somebody typed, safe to show: printable and short.
 fn shown(word: &str) -> String {
     word.chars().filter(|c| !c.is_control()).take(40).collect()
@@ -126,6 +144,23 @@ mod tests {
         assert!(parse("status now").unwrap_err().contains("takes nothing"));
         assert!(parse("swich x").unwrap_err().contains("help"));
         assert!(help().contains("switch INPUT"));
+    }
+
+    #[test]
+    fn an_export_tells_its_state_in_one_line() {
+        let export = status::Export {
+            state: status::ExportState::Failed,
+            files_done: 3,
+            files: 12,
+            bytes_done: 1 << 40,
+            bytes: u64::MAX,
+            to: "/media/a disk".into(),
+            last_error: Some("pulled out\n\"in the middle\"".into()),
+        };
+        let line = export_line(&export);
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(parse(&line), Ok(Line::Order(Command::Export(export))));
+        assert!(parse("export now").unwrap_err().contains("run that instead"));
     }
 
     proptest! {

@@ -2,6 +2,9 @@
 //!
 //! Bounded in every way: so many visitors at a time, so long a line, so long a silence. Who may open it is decided by the
 //! file's mode (0660): the daemon's user and its group.
+//!
+//! An export of the archive keeps its connection as long as it works. One that ends without its last word has been killed, and
+//! the archive is told so in its place.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +20,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use crate::console::client::Answer;
 use crate::console::command::{self, Line};
 use crate::control::{Command, Commands, Reply, Request};
-use crate::status::Status;
+use crate::status::{Export, ExportState, Status};
 
 /// Visitors at a time; more wait at the door.
 const VISITORS: usize = 16;
@@ -72,7 +75,9 @@ impl Door {
                     let desk = desk.clone();
                     tokio::spawn(async move {
                         // A visitor who leaves in the middle is no fault of the daemon.
-                        let _ = desk.attend(stream).await;
+                        let mut export = None;
+                        let _ = desk.attend(stream, &mut export).await;
+                        desk.farewell(export).await;
                         drop(place);
                     });
                 }
@@ -96,6 +101,7 @@ impl Drop for Door {
 pub struct Orders {
     pub program: Commands,
     pub preflight: Commands,
+    pub archive: Commands,
 }
 
 #[derive(Clone)]
@@ -105,7 +111,8 @@ struct Desk {
 }
 
 impl Desk {
-    async fn attend(&self, mut stream: UnixStream) -> io::Result<()> {
+    /// `export`: what the visitor last said of an export that it makes.
+    async fn attend(&self, mut stream: UnixStream, export: &mut Option<Export>) -> io::Result<()> {
         let (reader, mut writer) = stream.split();
         let mut reader = BufReader::new(reader);
         let mut line = Vec::new();
@@ -116,7 +123,7 @@ impl Desk {
             if tokio::time::timeout(SILENCE, read).await.map_err(io::Error::from)?? == 0 {
                 return Ok(());
             }
-            let answer = self.answer(&String::from_utf8_lossy(&line)).await;
+            let answer = self.answer(&String::from_utf8_lossy(&line), export).await;
             let mut json = serde_json::to_vec(&answer).map_err(io::Error::from)?;
             json.push(b'\n');
             tokio::time::timeout(PATIENCE, writer.write_all(&json)).await.map_err(io::Error::from)??;
@@ -126,8 +133,13 @@ impl Desk {
         }
     }
 
-    async fn answer(&self, line: &str) -> Answer {
+    async fn answer(&self, line: &str, export: &mut Option<Export>) -> Answer {
         match command::parse(line) {
+            Ok(Line::Order(Command::Export(told))) => {
+                let answer = self.order(Command::Export(told.clone())).await;
+                *export = answer.is_ok().then_some(told);
+                spoken(answer)
+            }
             Ok(Line::Status) => Answer { ok: true, text: String::new(), status: Some(self.status.borrow().clone()) },
             Ok(Line::Help) => Answer { ok: true, text: command::help(), status: None },
             Ok(Line::Order(command)) => spoken(self.order(command).await),
@@ -138,9 +150,22 @@ impl Desk {
     async fn order(&self, command: Command) -> Reply {
         let (reply, answer) = oneshot::channel();
         let gone = || "the daemon is stopping".to_string();
-        let room = if command == Command::Preflight { &self.orders.preflight } else { &self.orders.program };
+        let room = match command {
+            Command::Preflight => &self.orders.preflight,
+            Command::Export(_) => &self.orders.archive,
+            _ => &self.orders.program,
+        };
         room.send(Request { command, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+
+    /// The connection has ended: an export that was running is no more.
+    async fn farewell(&self, export: Option<Export>) {
+        let Some(export) = export.filter(|export| export.state == ExportState::Running) else { return };
+        let last_error =
+            Some("it ended without a word; start it again, or plug the disk in again: it goes on where it was".into());
+        // A daemon that is stopping has nobody left to tell.
+        let _ = self.order(Command::Export(Export { state: ExportState::Failed, last_error, ..export })).await;
     }
 }
 
@@ -154,8 +179,51 @@ fn spoken(reply: Reply) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::client::Held;
     use crate::console::client::ask;
     use tokio::sync::mpsc;
+
+    fn orders_to(room: Commands) -> Orders {
+        Orders { preflight: room.clone(), archive: room.clone(), program: room }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_export_that_ends_without_a_word_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let (room, mut orders) = mpsc::channel::<Request>(1);
+        let (_status, watched) = watch::channel(Status::default());
+        let serving = tokio::spawn(Door::open(&path).unwrap().serve(watched, orders_to(room)));
+        let last_words = [ExportState::Running, ExportState::Done];
+        let telling = tokio::task::spawn_blocking(move || {
+            for state in last_words {
+                let mut held = Held::new(&path);
+                for files_done in [1, 2] {
+                    let export = Export { state, files_done, files: 9, ..Export::default() };
+                    assert!(held.tell(&command::export_line(&export)).is_some_and(|answer| answer.ok));
+                }
+            }
+        });
+        let mut told = Vec::new();
+        while told.len() < 5 {
+            let request = orders.recv().await.unwrap();
+            let Command::Export(export) = request.command else { panic!("{:?}", request.command) };
+            told.push((export.state, export.files_done));
+            let _ = request.reply.send(Ok(String::new()));
+        }
+        telling.await.unwrap();
+        told.sort_by_key(|(state, files_done)| (*state as u8, *files_done));
+        let (running, done) = (ExportState::Running, ExportState::Done);
+        assert_eq!(told, [(running, 1), (running, 2), (done, 1), (done, 2), (ExportState::Failed, 2)]);
+        serving.abort();
+    }
+
+    #[test]
+    fn without_a_daemon_nothing_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut held = Held::new(&folder.path().join("control.sock"));
+        assert_eq!((held.tell("status"), held.tell("status"), held.tell_at_once("status")), (None, None, None));
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn lines_get_answers_and_noise_does_no_harm() {
@@ -164,7 +232,7 @@ mod tests {
         let (program, mut orders) = mpsc::channel::<Request>(1);
         let (status, watched) = watch::channel(Status::default());
         status.send_modify(|status| status.on_air = true);
-        let serving = tokio::spawn(Door::open(&path).unwrap().serve(watched, Orders { preflight: program.clone(), program }));
+        let serving = tokio::spawn(Door::open(&path).unwrap().serve(watched, orders_to(program)));
         tokio::spawn(async move {
             while let Some(request) = orders.recv().await {
                 let _ = request.reply.send(Err(format!("{:?} refused", request.command)));

@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::status::{ArchiveState, IndexState, Leg, LegState, Proof, ProofState, Shows, Status};
+use crate::status::{ArchiveState, Export, ExportState, IndexState, Leg, LegState, Proof, ProofState, Shows, Status};
 use crate::units::{BitRate, ByteSize};
 
 /// How many events are shown to who asks once.
@@ -213,7 +213,20 @@ fn archive_lines(status: &Status) -> Vec<Line> {
     }
     let fault = archive.last_error.as_ref().filter(|_| mood == Mood::Bad);
     lines.extend(fault.map(|fault| Line { text: format!("{:<12} {fault}", ""), mood: Mood::Bad }));
+    lines.extend(export_line(&archive.export));
     lines
+}
+
+fn export_line(export: &Export) -> Option<Line> {
+    let (done, all) = (ByteSize::from_bytes(export.bytes_done), ByteSize::from_bytes(export.bytes));
+    let far = format!("{} of {} files, {done} of {all}", export.files_done, export.files);
+    let (words, mood) = match export.state {
+        ExportState::None => return None,
+        ExportState::Running => (format!("{far}, to {}", export.to), Mood::Plain),
+        ExportState::Done => (format!("{far}: {} is safe to remove", export.to), Mood::Good),
+        ExportState::Failed => (format!("{far}, to {}", export.to), Mood::Bad),
+    };
+    Some(Line { text: format!("{:<12} {:<10} {words}", "export", export.state), mood })
 }
 
 /// One command per origin that can be killed.

@@ -208,7 +208,7 @@ impl Room {
             Command::AgreedBitrate(bitrate) => self.follow(bitrate),
             Command::Roll { .. } | Command::Cue { .. } => Err("the inputs do this, not the program".into()),
             Command::Preflight => Err("the legs do this, not the program".into()),
-            Command::NotOnAir(_) => Err("the archive does this, not the program".into()),
+            Command::NotOnAir(_) | Command::Export(_) => Err("the archive is told this, not the program".into()),
         };
         let _ = request.reply.send(reply);
     }

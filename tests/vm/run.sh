@@ -1,12 +1,13 @@
 #!/bin/bash
 # run.sh — boots an emulated machine (QEMU, no KVM needed) and runs one command in it under systemd.
 #
-#   tests/vm/run.sh [-t SECONDS] [-m MEMORY] [-o DIR] [-p SCRIPT] -- COMMAND [ARG...]
+#   tests/vm/run.sh [-t SECONDS] [-m MEMORY] [-o DIR] [-p SCRIPT] [-q FILE] -- COMMAND [ARG...]
 #
 #   -t SECONDS  time limit for the whole machine (default 420, env ONAIRD_VM_TIMEOUT)
 #   -m MEMORY   guest memory (default 2G)
 #   -o DIR      directory shared with the guest as /out, read-write (default: a new one in the cache); kept
 #   -p SCRIPT   run in the guest's root just before systemd starts: the place to install things
+#   -q FILE     further arguments for QEMU, one a line: disks, cards
 #
 # The guest: Debian's own kernel; its root is the host's / read-only (9p) with a layer of guest-only packages and a tmpfs
 # above it, so whatever is installed on the host is there too, and nothing the guest does reaches the host except /out.
@@ -26,6 +27,7 @@ limit=${ONAIRD_VM_TIMEOUT:-420}
 memory=2G
 out=
 prepare=
+further=()
 
 # Guest-only packages; those they depend on come along if the host lacks them. The kernel is added by version.
 layer_packages=(udev kmod v4l-utils alsa-utils busybox-static)
@@ -36,12 +38,13 @@ say() { printf 'vm: %s\n' "$*" >&2; }
 no_machine() { say "$*"; exit 125; }
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0" >&2; exit 2; }
 
-while getopts t:m:o:p:h option; do
+while getopts t:m:o:p:q:h option; do
   case $option in
     t) limit=$OPTARG ;;
     m) memory=$OPTARG ;;
     o) out=$OPTARG ;;
     p) prepare=$OPTARG ;;
+    q) mapfile -t further <"$OPTARG" ;;
     *) usage ;;
   esac
 done
@@ -194,7 +197,7 @@ boot() {
     share layer "$cache/layer" ",readonly=on"
     share out "$out" ""
   )
-  timeout -k 5 "$limit" qemu-system-x86_64 "${machine[@]}" "${shares[@]}" -append "${arguments[*]}" \
+  timeout -k 5 "$limit" qemu-system-x86_64 "${machine[@]}" "${shares[@]}" "${further[@]}" -append "${arguments[*]}" \
     </dev/null >"$out/qemu.log" 2>&1 &
   qemu=$!
   tail -q -n +1 -F --pid="$qemu" "$out/log" 2>/dev/null &

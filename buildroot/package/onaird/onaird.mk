@@ -14,6 +14,8 @@ ONAIRD_DEPENDENCIES = alsa-lib gstreamer1 gst1-plugins-base host-clang host-pkgc
 define ONAIRD_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/onaird.service
+	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird-export@.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/onaird-export@.service
 	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.sysusers.conf \
 		$(TARGET_DIR)/usr/lib/sysusers.d/onaird.conf
 	$(INSTALL) -D -m 0644 $(@D)/systemd/onaird.tmpfiles.conf \
@@ -22,6 +24,8 @@ define ONAIRD_INSTALL_INIT_SYSTEMD
 		$(TARGET_DIR)/usr/lib/modules-load.d/onaird.conf
 	$(INSTALL) -D -m 0644 $(@D)/udev/70-onaird.rules \
 		$(TARGET_DIR)/usr/lib/udev/rules.d/70-onaird.rules
+	$(INSTALL) -D -m 0644 $(@D)/udev/71-onaird-export.rules \
+		$(TARGET_DIR)/usr/lib/udev/rules.d/71-onaird-export.rules
 	$(INSTALL) -D -m 0644 $(@D)/docs/factory.toml \
 		$(TARGET_DIR)/usr/share/onaird/factory.toml
 endef

@@ -1,15 +1,13 @@
 //! The gaps that no writer could tell of: from the last run's end to this run's beginning, and those that only the files show.
 
 use super::Catalogue;
-use super::stock::{self, Hole};
+use super::stock::{self, Hole, NOT_KNOWN};
 use crate::archive::entry::{Entry, Gap, Missing};
 use crate::archive::epoch::is_plausible;
 use crate::archive::fault::Fault;
 
 /// Differences of clock readings between two runs are no gap.
 const NO_GAP_MS: u64 = 500;
-
-const NOT_KNOWN: &str = "the cause is not known any more";
 
 impl Catalogue {
     /// Everything has been read: what is between the segments is known, too. Returns how many gaps were not known before.
@@ -22,10 +20,7 @@ impl Catalogue {
     }
 
     fn add_hole(&self, hole: &Hole) -> Result<(), Fault> {
-        let place = if hole.runs.0 == hole.runs.1 { "inside a run" } else { "between two runs" };
-        let cause = format!("nothing was recorded {place} of the daemon: {NOT_KNOWN}");
-        let gap = Gap { from_ms: hole.from_ms, until_ms: hole.until_ms, missing: Missing::Archive, cause };
-        self.index()?.add_gap_of(hole.runs.0, hole.runs.1, &gap)
+        self.index()?.add_gap_of(hole.runs.0, hole.runs.1, &hole.gap())
     }
 
     /// The gap from the last run's end to this run's first picture, once all that lies between has been read.

@@ -70,6 +70,16 @@ pub struct Hole {
     pub runs: (Run, Run),
 }
 
+pub const NOT_KNOWN: &str = "the cause is not known any more";
+
+impl Hole {
+    pub fn gap(&self) -> Gap {
+        let place = if self.runs.0 == self.runs.1 { "inside a run" } else { "between two runs" };
+        let cause = format!("nothing was recorded {place} of the daemon: {NOT_KNOWN}");
+        Gap { from_ms: self.from_ms, until_ms: self.until_ms, missing: Missing::Archive, cause }
+    }
+}
+
 /// Where nothing was recorded and no gap tells of it. `entries` in order of time, with those that are gone.
 pub fn holes(entries: &[Entry], gaps: &[Gap]) -> Vec<Hole> {
     let mut gaps: Vec<&Gap> = gaps.iter().filter(|gap| gap.missing == Missing::Archive).collect();

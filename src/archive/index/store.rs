@@ -16,7 +16,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::clock::wall_clock;
 
 /// How long a change waits for another program's.
-const BUSY: Duration = Duration::from_secs(5);
+pub const BUSY: Duration = Duration::from_secs(5);
 
 const GLANCE: Duration = Duration::from_millis(200);
 
