@@ -171,6 +171,7 @@ fn rules_are_pure() {
         "capture::edid",
         "capture::find",
         "capture::find::claims",
+        "capture::playlist",
         "capture::recipe",
         "capture::recipe::choice",
         "capture::recipe::pixels",

@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::clip::Clip;
+use crate::capture::playlist::Playlist;
 use crate::capture::sink::Said;
 use crate::capture::{Port, RETRY_LONGEST, recordings};
-use crate::config::Played;
 use crate::control::{Command, Request};
 use crate::status::Signal;
 use crate::units::MediaTime;
@@ -30,50 +30,6 @@ const STALL: Duration = Duration::from_secs(5);
 
 /// A file that has waited for so long at its first picture without a fault can be played.
 const READY: Duration = Duration::from_millis(700);
-
-/// Which file comes next. A pure rule.
-#[derive(Clone, Debug)]
-pub struct Playlist {
-    /// As configured; what they mean is looked up at the begin of each round.
-    listed: Vec<Played>,
-    looped: bool,
-    /// The files of this round; empty before the first one, and while there is none to play.
-    round: Vec<PathBuf>,
-    next: usize,
-}
-
-impl Playlist {
-    /// `listed` is not empty (the configuration sees to it).
-    pub fn new(listed: Vec<Played>, looped: bool) -> Self {
-        Self { listed, looped, round: Vec::new(), next: 0 }
-    }
-
-    fn rewind(&mut self) {
-        self.round.clear();
-        self.next = 0;
-    }
-
-    /// Whether a new round must be begun before the next file is known.
-    fn wants_round(&self) -> bool {
-        self.round.is_empty() || self.looped && self.next >= self.round.len()
-    }
-
-    fn begin(&mut self, round: Vec<PathBuf>) {
-        (self.round, self.next) = (round, 0);
-    }
-
-    /// Nothing is left to play.
-    fn is_over(&self) -> bool {
-        !self.looped && !self.round.is_empty() && self.next >= self.round.len()
-    }
-
-    /// The next file; `None` after the last one of a list that is not looped, and of a round without any.
-    fn advance(&mut self) -> Option<PathBuf> {
-        let path = self.round.get(self.next).cloned();
-        self.next += usize::from(path.is_some());
-        path
-    }
-}
 
 pub async fn run(playlist: Playlist, port: Port, mut orders: mpsc::Receiver<Request>, stop: CancellationToken) {
     let mut player = Player::new(playlist, port);
@@ -201,7 +157,7 @@ impl Player {
     /// Finds out what there is to play by now.
     fn begin_round(&mut self) {
         let (mut round, mut absent) = (Vec::new(), Vec::new());
-        for played in self.playlist.listed.clone() {
+        for played in self.playlist.listed().to_vec() {
             match recordings::files_of(&played) {
                 Ok(files) => round.extend(files),
                 Err(fault) => {
@@ -269,7 +225,7 @@ impl Player {
             }
             if self.wanted && self.rolling.is_none() {
                 // The list is at its end, or nothing of it can be played.
-                self.over = self.playlist.is_over() && self.faults < self.playlist.round.len();
+                self.over = self.playlist.is_over() && self.faults < self.playlist.files();
                 self.port.report.update(|input| input.signal = Signal::NoSignal);
             } else if !self.over && self.ready.as_ref().is_some_and(|deck| now.since(deck.news) > READY) {
                 self.port.report.update(|input| input.signal = Signal::Locked);
@@ -298,7 +254,7 @@ impl Player {
 
     fn fault(&mut self, path: &Path, fault: &str) {
         self.faults += 1;
-        if self.faults.is_multiple_of(self.playlist.round.len().max(1)) {
+        if self.faults.is_multiple_of(self.playlist.files().max(1)) {
             self.rest();
         }
         self.report(path, fault);
@@ -309,51 +265,5 @@ impl Player {
         if self.reported.insert(path.into()) {
             self.port.fault(&text, true);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What comes out of a list whose rounds are these.
-    fn played(looped: bool, rounds: &[&[&str]], count: usize) -> Vec<Option<String>> {
-        let mut playlist = Playlist::new(vec![Played::File("listed".into())], looped);
-        let mut rounds = rounds.iter();
-        let mut next = || {
-            if playlist.wants_round() {
-                playlist.begin(rounds.next().expect("another round").iter().map(PathBuf::from).collect());
-            }
-            playlist.advance().map(|path| path.display().to_string())
-        };
-        (0..count).map(|_| next()).collect()
-    }
-
-    #[test]
-    fn a_loop_never_ends_and_a_list_does() {
-        let some = |name: &str| Some(name.to_string());
-        let round: &[&str] = &["a", "b"];
-        assert_eq!(played(true, &[round, round, round], 5), ["a", "b", "a", "b", "a"].map(some));
-        assert_eq!(played(false, &[round], 4), [some("a"), some("b"), None, None]);
-    }
-
-    #[test]
-    fn every_round_plays_what_there_is_by_then() {
-        let some = |name: &str| Some(name.to_string());
-        let rounds: &[&[&str]] = &[&[], &["a"], &["a", "b"], &["b"]];
-        assert_eq!(played(true, rounds, 5), [None, some("a"), some("a"), some("b"), some("b")]);
-        assert_eq!(played(false, rounds, 3), [None, some("a"), None], "a list without anything to play is not over");
-    }
-
-    #[test]
-    fn a_list_is_over_only_after_its_last_file() {
-        let mut playlist = Playlist::new(vec![Played::File("listed".into())], false);
-        assert!(!playlist.is_over());
-        playlist.begin(vec!["a".into()]);
-        assert!(!playlist.is_over());
-        playlist.advance();
-        assert!(playlist.is_over());
-        playlist.rewind();
-        assert!(!playlist.is_over() && playlist.wants_round());
     }
 }

@@ -22,6 +22,7 @@ pub mod file;
 pub mod find;
 pub mod monitor;
 pub mod native;
+pub mod playlist;
 pub mod recipe;
 pub mod recordings;
 pub mod sink;
@@ -122,7 +123,7 @@ pub async fn run(
             v4l2::run(seat, audio, port, stop).await
         }
         config::InputKind::File { paths, looped } => {
-            let playlist = file::Playlist::new(paths, looped);
+            let playlist = playlist::Playlist::new(paths, looped);
             on_own_thread("files", move || file::run(playlist, port, orders, stop)).await
         }
     }

@@ -1,25 +1,20 @@
 //! `onaird archive …`: what a person reads of it, and its exit codes. The work is the shelf's.
 
-use std::io::{IsTerminal, Write};
+mod teller;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::teller::{Screen, Teller, now};
 use super::pause;
 use crate::archive::shelf::export::{self, Order, Report};
 use crate::archive::shelf::removable::Removable;
-use crate::archive::shelf::{Fault, Progress, Shelf, Watch, check, list};
+use crate::archive::shelf::{Fault, Shelf, check, list};
 use crate::config::store;
-use crate::console::client::Held;
-use crate::console::command::export_line;
 use crate::recorded::name::Name;
 use crate::recorded::when::Span;
-use crate::status::{self, ExportState};
-
-/// How often a terminal, a log and the daemon are told how far it is.
-const TERMINAL: Duration = Duration::from_millis(250);
-const LOG: Duration = Duration::from_secs(10);
-const DAEMON: Duration = Duration::from_secs(1);
+use crate::status::ExportState;
 
 /// How long a disk that may be removed is waited for: as long as the daemon says so.
 const REMOVAL: Duration = Duration::from_secs(60);
@@ -114,7 +109,7 @@ pub fn rebuild(place: &Place) -> ExitCode {
 
 pub fn export(place: &Place, target: &Target, span: Span, socket: &Path) -> ExitCode {
     with_shelf(place, |shelf, device| {
-        let mut teller = Teller::new(socket, target);
+        let mut teller = Teller::new(socket, target.shown());
         let exported = match target {
             Target::Folder(to) => run_export(shelf, &Order { device, to, span }, &mut teller),
             Target::Disk(disk) => to_disk(shelf, device, disk, span, &mut teller),
@@ -214,90 +209,4 @@ fn find(place: &Place) -> Result<(PathBuf, String), Vec<String>> {
         (None, Ok(config)) => Ok((config.archive.directory, config.device.name)),
         (None, Err(faults)) => Err(faults),
     }
-}
-
-/// Progress on a terminal in one line that changes; in a log, a line now and then.
-struct Screen {
-    begun: Instant,
-    shown: Instant,
-    terminal: bool,
-}
-
-impl Screen {
-    fn new() -> Self {
-        Self { begun: now(), shown: now(), terminal: std::io::stderr().is_terminal() }
-    }
-
-    fn clear(&self) {
-        if self.terminal {
-            eprint!("\r\x1b[K");
-        }
-    }
-
-    /// What is said next stands on a line of its own.
-    fn end(&self) {
-        self.clear();
-        let _ = std::io::stderr().flush();
-    }
-}
-
-impl Watch for Screen {
-    fn progress(&mut self, progress: &Progress) {
-        if self.shown.elapsed() < if self.terminal { TERMINAL } else { LOG } {
-            return;
-        }
-        self.shown = now();
-        let line = progress.line(self.begun.elapsed());
-        match self.terminal {
-            true => eprint!("\r\x1b[K{line}"),
-            false => eprintln!("{line}"),
-        }
-    }
-
-    fn tell(&mut self, line: &str) {
-        self.clear();
-        println!("{line}");
-    }
-}
-
-/// The screen, and the daemon if there is one.
-struct Teller {
-    screen: Screen,
-    daemon: Held,
-    export: status::Export,
-    told: Option<Instant>,
-}
-
-impl Teller {
-    fn new(socket: &Path, target: &Target) -> Self {
-        let export = status::Export { state: ExportState::Running, to: target.shown(), ..status::Export::default() };
-        Self { screen: Screen::new(), daemon: Held::new(socket), export, told: None }
-    }
-
-    fn last_word(&mut self, state: ExportState, last_error: Option<String>) {
-        (self.export.state, self.export.last_error) = (state, last_error);
-        self.daemon.tell_at_once(&export_line(&self.export));
-    }
-}
-
-impl Watch for Teller {
-    fn progress(&mut self, progress: &Progress) {
-        self.screen.progress(progress);
-        let Progress { files_done, files, bytes_done, bytes } = *progress;
-        self.export = status::Export { files_done, files, bytes_done, bytes, ..self.export.clone() };
-        if self.told.is_none_or(|told| told.elapsed() >= DAEMON) {
-            self.told = Some(now());
-            self.daemon.tell(&export_line(&self.export));
-        }
-    }
-
-    fn tell(&mut self, line: &str) {
-        self.screen.tell(line);
-    }
-}
-
-/// For a person who watches.
-#[expect(clippy::disallowed_methods, reason = "a command in a terminal, not the daemon")]
-fn now() -> Instant {
-    Instant::now()
 }
