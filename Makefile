@@ -7,7 +7,7 @@ DEMO_SECONDS ?=
 DEMO_INPUT ?= test
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test check test-vm soak-vm faults soak-legs reconnects bench fmt deny deps
+.PHONY: help demo build test check test-vm soak-vm soak-archive faults soak-legs reconnects bench fmt deny deps
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,21 +32,28 @@ check: ## format and lints only
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
-# The bench machine of tests/machine: an emulated machine with two capture cards and a sound card, judged by what origins record.
+# The bench machine of tests/machine: an emulated machine with two capture cards and a sound card, or with a data disk, judged by what
+# origins record.
 MACHINE = ONAIRD_BIN=$(CURDIR)/target/release/onaird $(CARGO) test --locked --test machine -- --ignored --nocapture --exact
 
-test-vm: ## a virtual machine with virtual cards: the real unit and binary, killed and on air again; inputs lost and regained
+test-vm: ## a virtual machine with virtual cards: the real unit and binary, killed and on air again; inputs lost and regained; power cuts
 	@tools/install-deps build run test vm
 	$(CARGO) build --release --locked
 	tests/vm/test.sh
 	tests/vm/cards.sh
 	tests/vm/export.sh
 	$(MACHINE) inputs_survive
+	$(MACHINE) power_is_cut
 
-soak-vm: ## the same machine: 200 random mishaps of an input in a row (MACHINE_SEED), ten minutes of sound from a clock that is off
+soak-vm: ## the same machine: 200 random mishaps of an input in a row (MACHINE_SEED), ten minutes of sound from a clock that is off, 20 power cuts
 	@tools/install-deps build run test vm
 	$(CARGO) build --release --locked
 	$(MACHINE) inputs_survive_for_long
+	$(MACHINE) power_is_cut_often
+
+soak-archive: ## ten minutes of recording: all of it decodes, and it is as long as the run was
+	@tools/install-deps build run test
+	$(CARGO) test --locked --test long_run -- --ignored --nocapture --exact ten_minutes_in_segments_of_30_s
 
 # The bench of tests/faults: the daemon between real origins, in network namespaces that end with it; needs root.
 FAULTS = $(CARGO) test --release --locked --test faults -- --ignored --nocapture --exact
@@ -63,10 +70,11 @@ reconnects: ## RECONNECTS (1000) forced ones: memory and descriptors stay flat
 	@tools/install-deps build run test
 	$(FAULTS) a_thousand_reconnects_leave_no_trace
 
-bench: ## what the code costs on the live path, publishing beside other publishers, capture beside other capturers
+bench: ## what the code costs on the live path, publishing, recording and capture beside what others do it with
 	@tools/install-deps build run test vm
 	$(CARGO) bench --locked --bench live_path
 	$(CARGO) bench --locked --bench publish
+	$(CARGO) bench --locked --bench archive
 	$(CARGO) bench --locked --bench capture
 
 fmt: ## formats the sources

@@ -37,11 +37,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn set() -> Self {
-        let cache = std::env::var_os("ONAIRD_VM_CACHE").map_or_else(|| Path::new(ROOT).join("target/vm"), PathBuf::from);
-        fs::create_dir_all(&cache).unwrap();
-        let folder = tempfile::Builder::new().prefix("machine.").tempdir_in(&cache).unwrap().keep();
-        // The guest's services are not root there.
-        fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let folder = folder();
         let origins = ["origin-a", "origin-b"].map(|name| recorder(&folder.join(name)));
         Self { folder, origins, keep: true }
     }
@@ -51,11 +47,8 @@ impl Bench {
         let failover = is_accepted(&self.config("input = [\"one\", \"two\"]\n", &[ONE, TWO]), &self.folder);
         let plan = Plan { folder: "/out".into(), failover, ..plan.clone() };
         self.fill_product(&plan);
-        let run = Path::new(ROOT).join("tests/vm/run.sh");
         let variable = format!("{}={}", plan::VARIABLE, serde_json::to_string(&plan).unwrap());
-        let mut command = child::command(&run);
-        command.arg("-t").arg(limit_s.to_string()).arg("-o").arg(&self.folder);
-        command.arg("-p").arg(Path::new(ROOT).join("tests/vm/guest-install.sh"));
+        let mut command = machine(&self.folder, limit_s);
         command.args(["--", "env", &variable, "onaird-bench", "--ignored", "--exact", "--nocapture", "guest::plays"]);
         let status = command.stdin(Stdio::null()).status().unwrap();
         let diary = fs::read(self.folder.join(plan::DIARY)).ok().map(|text| serde_json::from_slice(&text).unwrap());
@@ -82,18 +75,12 @@ impl Bench {
 
     /// All was well: nothing is kept.
     pub fn forget(&mut self) {
-        self.keep = std::env::var_os("ONAIRD_VM_KEEP").is_some_and(|keep| keep == "1");
+        self.keep = keeps_all();
     }
 
     fn fill_product(&self, plan: &Plan) {
         let product = self.folder.join("product");
-        fs::create_dir_all(&product).unwrap();
-        let copy = |from: &Path| fs::copy(from, product.join(from.file_name().unwrap())).unwrap();
-        fs::copy(binary(), product.join("onaird")).unwrap();
-        for name in ["onaird.service", "onaird.sysusers.conf", "onaird.tmpfiles.conf", "onaird.modules.conf"] {
-            copy(&Path::new(ROOT).join("systemd").join(name));
-        }
-        copy(&Path::new(ROOT).join("udev/70-onaird.rules"));
+        fill_product(&product);
         let own = std::env::current_exe().unwrap();
         // The guest maps it over 9p: what it does not need is left out.
         let stripped = Command::new("strip").arg("--strip-debug").arg("-o").arg(product.join("machine")).arg(&own).status();
@@ -108,7 +95,7 @@ impl Bench {
 
     fn config(&self, program: &str, inputs: &[&str]) -> String {
         let leg = |(name, origin): (&str, &Origin)| {
-            let url = origin.url().replace("127.0.0.1", HOST);
+            let url = url_in_guest(origin);
             format!("[[leg]]\nname = \"{name}\"\n[[leg.origin]]\nurl = \"{url}\"\nstream_key = \"bench-{name}\"\n")
         };
         let legs: String = ["a", "b"].into_iter().zip(&self.origins).map(leg).collect();
@@ -124,6 +111,45 @@ impl Drop for Bench {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// A new folder that the machine shares with the host.
+pub fn folder() -> PathBuf {
+    let cache = std::env::var_os("ONAIRD_VM_CACHE").map_or_else(|| Path::new(ROOT).join("target/vm"), PathBuf::from);
+    fs::create_dir_all(&cache).unwrap();
+    let folder = tempfile::Builder::new().prefix("machine.").tempdir_in(&cache).unwrap().keep();
+    // The guest's services are not root there.
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// Good runs leave their recordings too.
+pub fn keeps_all() -> bool {
+    std::env::var_os("ONAIRD_VM_KEEP").is_some_and(|keep| keep == "1")
+}
+
+/// Boots it, with the product installed; what it shall do there is still to be said.
+pub fn machine(folder: &Path, limit_s: u64) -> Command {
+    let mut command = child::command(&Path::new(ROOT).join("tests/vm/run.sh"));
+    command.arg("-t").arg(limit_s.to_string()).arg("-o").arg(folder);
+    command.arg("-p").arg(Path::new(ROOT).join("tests/vm/guest-install.sh"));
+    command
+}
+
+/// All that a package would hold.
+pub fn fill_product(product: &Path) {
+    fs::create_dir_all(product).unwrap();
+    let copy = |from: &Path| fs::copy(from, product.join(from.file_name().unwrap())).unwrap();
+    fs::copy(binary(), product.join("onaird")).unwrap();
+    for name in ["onaird.service", "onaird.sysusers.conf", "onaird.tmpfiles.conf", "onaird.modules.conf"] {
+        copy(&Path::new(ROOT).join("systemd").join(name));
+    }
+    copy(&Path::new(ROOT).join("udev/70-onaird.rules"));
+}
+
+/// Where the guest finds an origin of the host.
+pub fn url_in_guest(origin: &Origin) -> String {
+    origin.url().replace("127.0.0.1", HOST)
 }
 
 /// The daemon as it is installed.

@@ -1,11 +1,14 @@
-//! Verdicts that several tests need: on the time stamps of a recording, on its decoding, on two recordings of the same program.
+//! Verdicts that several tests need: on the time stamps of a recording, on its decoding, on the count in its pictures, on a segment's
+//! structure, on two recordings of the same program.
 
 use std::path::Path;
 
 use onaird::demo::verify;
+use onaird::status::Status;
 
 use super::flv::{Flv, Tag, Track};
-use super::picture;
+use super::mp4::Movie;
+use super::picture::{self, Shot};
 
 /// RTMP's times are whole milliseconds, rounded down: two neighbours may be 1 ms farther apart than they are.
 const ROUNDING: u32 = 1;
@@ -65,4 +68,32 @@ pub fn same_media(one: &Flv, other: &Flv, track: Track) -> (usize, usize) {
         assert_eq!(i64::from(a.millis) - i64::from(b.millis), shift, "{track:?} {index} has another time");
     }
     (common, long.len() + short.len() - 2 * common)
+}
+
+/// A segment is whole: nothing behind its last fragment, and all that is in it holds together.
+pub fn whole(file: &Path) -> Movie {
+    let (movie, _) = Movie::read(file);
+    let faults = movie.faults();
+    assert!(movie.rest == 0 && !movie.fragments.is_empty(), "{}: {} bytes at its end are no fragment", file.display(), movie.rest);
+    assert!(faults.is_empty(), "{}: {faults:?}", file.display());
+    movie
+}
+
+/// The count in the picture rises by exactly one per frame: nothing was lost or doubled on the way. On a machine so busy that the
+/// input itself is late, the program repeats a picture and says so: no more than it says is forgiven, and no more than 1 %. What is
+/// before the card's first picture does not count. Returns how many pictures did.
+pub fn every_frame_once(shots: &[Shot], status: &Status) -> usize {
+    let card: Vec<_> = shots.iter().skip_while(|shot| shot.count == 0 || shot.count > 1 << 24).collect();
+    let steps = card.windows(2).map(|pair| i64::from(pair[1].count) - i64::from(pair[0].count));
+    let (mut repeated, mut missing) = (0, 0);
+    for step in steps {
+        assert!(step >= 0, "the count goes back by {}", -step);
+        repeated += u64::from(step == 0);
+        missing += (step - 1).max(0);
+    }
+    assert_eq!(status.program.frames_dropped, 0, "the encoder keeps up");
+    assert!(repeated <= status.program.frames_repeated, "{repeated} repeated, {} said", status.program.frames_repeated);
+    assert!(missing as u64 <= repeated, "{missing} missing, {repeated} repeated: lost behind the input");
+    assert!(repeated * 100 <= card.len() as u64, "{repeated} of {} repeated", card.len());
+    card.len()
 }

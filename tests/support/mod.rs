@@ -5,6 +5,7 @@
 
 pub mod flv;
 pub mod judge;
+pub mod mp4;
 pub mod picture;
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@ use std::panic::catch_unwind;
 use std::path::Path;
 
 use super::support::flv::{Flv, Track};
+use super::support::mp4::{Movie, SOUND, VIDEO};
 use super::support::{judge, picture, tool};
 
 /// Draws the card with ffmpeg's own means: the bits of the frame count, the flash, the beep, the latter late by so many ms.
@@ -65,4 +66,30 @@ fn gaps_and_differences_are_found() {
 
     let bytes = std::fs::read(&file).unwrap();
     assert!(Flv::parse(&bytes[..bytes.len() - 7]).is_err() && Flv::parse(b"MP4").is_err());
+}
+
+#[test]
+fn fragments_that_do_not_hold_together_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (card, file) = (folder.path().join("card.flv"), folder.path().join("card.mp4"));
+    self::card(&card, 0);
+    let fragments = ["-c", "copy", "-movflags", "frag_keyframe+empty_moov+default_base_moof", file.to_str().unwrap()];
+    tool("ffmpeg", &[&["-nostdin", "-v", "error", "-i", card.to_str().unwrap()], &fragments[..]].concat());
+    // ffmpeg closes its file with an index behind the last fragment.
+    let mut bytes = std::fs::read(&file).unwrap();
+    let index = bytes.windows(4).rposition(|four| four == b"mfra").unwrap() - 4;
+    bytes.truncate(index);
+    let movie = Movie::parse(&bytes).unwrap();
+    assert_eq!((movie.fragments.len(), movie.samples(VIDEO).count(), movie.rest), (4, 120, 0));
+    assert!(movie.samples(SOUND).count() > 180 && movie.faults().is_empty(), "{:?}", movie.faults());
+
+    let second = movie.fragments[1].bytes.clone();
+    let holed = [&bytes[..second.start], &bytes[second.end..]].concat();
+    let faults = Movie::parse(&holed).unwrap().faults();
+    assert!(faults.iter().any(|fault| fault.contains("numbered 3")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("does not join on")), "{faults:?}");
+
+    let torn = Movie::parse(&bytes[..second.end - 1]).unwrap();
+    assert_eq!((torn.fragments.len(), torn.rest), (1, second.len() - 1));
+    assert!(Movie::parse(b"no film").is_err() && Movie::parse(&bytes[second.start..]).is_err());
 }

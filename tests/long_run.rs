@@ -1,0 +1,88 @@
+//! The archive over minutes: every segment decodes without a word from ffmpeg, plays alone, joins on the one before it without a
+//! missing or double picture, and all together are as long as the run was.
+
+mod support;
+
+use std::path::Path;
+
+use onaird::demo::verify;
+use onaird::status::{ArchiveState, Status};
+use support::mp4::{SOUND, VIDEO};
+use support::picture::{self, Shot};
+use support::{Daemon, judge, tool};
+
+const FPS: u64 = 30;
+const FRAME_S: f64 = 1.0 / FPS as f64;
+
+/// Of sound: 1024 samples.
+const SOUND_S: f64 = 1024.0 / 48_000.0;
+
+#[test]
+fn half_a_minute_in_segments_of_5_s() {
+    run(30, 5);
+}
+
+#[test]
+#[ignore = "takes eleven minutes: make soak-archive"]
+fn ten_minutes_in_segments_of_30_s() {
+    run(600, 30);
+}
+
+fn run(seconds: u64, segment_s: u64) {
+    let folder = tempfile::tempdir().unwrap();
+    let records = folder.path().join("archive");
+    let mut daemon = Daemon::start(folder.path(), &config(&records, segment_s));
+    daemon.wait_until("the archive", |status| status.archive.state == ArchiveState::Recording);
+    let mut status = daemon.frames(0);
+    // In parts that end within the limit of any condition.
+    for _ in 0..seconds / 10 {
+        status = daemon.frames(10 * FPS);
+    }
+    daemon.stop();
+
+    let segments = verify::recordings(&records);
+    assert!(segments.len() as u64 >= seconds / segment_s, "{} segments", segments.len());
+    let (mut shots, mut pictures_s, mut sound_s) = (Vec::new(), 0.0, 0.0);
+    for segment in &segments {
+        judge::decodes(segment);
+        let movie = judge::whole(segment);
+        assert!(movie.samples(VIDEO).count() > 0 && movie.samples(SOUND).count() > 0);
+        pictures_s += duration(segment, "v");
+        sound_s += duration(segment, "a");
+        shots.extend(picture::shots(segment));
+    }
+    let run_s = length(&shots, &status);
+    println!(
+        "{} segments, {} pictures: {run_s:.3} s by the count in the picture, {pictures_s:.3} s of pictures and {sound_s:.3} s of sound by ffprobe",
+        segments.len(),
+        shots.len()
+    );
+    assert!((pictures_s - run_s).abs() <= FRAME_S, "{pictures_s} s of pictures in a run of {run_s} s");
+    assert!((sound_s - run_s).abs() <= FRAME_S + SOUND_S, "{sound_s} s of sound in a run of {run_s} s");
+}
+
+/// From the first to the last picture's count, all of which are there once. Before the first picture of the card there may be a slate.
+fn length(shots: &[Shot], status: &Status) -> f64 {
+    let card = |shot: &&Shot| shot.count != 0 && shot.count < 1 << 24;
+    let before = shots.iter().take_while(|shot| !card(shot)).count();
+    let known = shots.len() - FPS as usize;
+    judge::every_frame_once(&shots[..known], status);
+    let (first, last) = (&shots[before], &shots[shots.len() - 1]);
+    f64::from(last.count - first.count + 1) * FRAME_S + before as f64 * FRAME_S
+}
+
+fn config(records: &Path, segment_s: u64) -> String {
+    format!(
+        "version = 1\n[program]\nwidth = 640\nheight = 360\nframerate = \"30\"\nvideo_bitrate = \"1M\"\nkeyframe_interval = 1\n\
+         [[input]]\nname = \"test\"\nkind = \"test\"\n\
+         [archive]\ndirectory = '{}'\nsegment_seconds = {segment_s}\nkeep_free = \"0\"\n",
+        records.display()
+    )
+}
+
+/// Of one track, as ffprobe tells it.
+fn duration(file: &Path, track: &str) -> f64 {
+    let wanted = ["-select_streams", track, "-show_entries", "stream=duration", "-of", "csv=p=0", file.to_str().unwrap()];
+    let text = String::from_utf8(tool("ffprobe", &[&["-v", "error"], &wanted[..]].concat())).unwrap();
+    text.trim().trim_end_matches(',').parse().unwrap_or_else(|_| panic!("a duration of {}: {text:?}", file.display()))
+}
