@@ -46,9 +46,11 @@ fn run(seconds: u64, segment_s: u64) {
     for segment in &segments {
         judge::decodes(segment);
         let movie = judge::whole(segment);
-        assert!(movie.samples(VIDEO).count() > 0 && movie.samples(SOUND).count() > 0);
         pictures_s += duration(segment, "v");
-        sound_s += duration(segment, "a");
+        // The last one may end before its first sound.
+        let (pictures, sounds) = (movie.samples(VIDEO).count(), movie.samples(SOUND).count());
+        assert!(pictures > 0 && (sounds > 0 || segment == &segments[segments.len() - 1]), "{pictures} pictures, {sounds} sounds");
+        sound_s += if sounds > 0 { duration(segment, "a") } else { 0.0 };
         shots.extend(picture::shots(segment));
     }
     let run_s = length(&shots, &status);

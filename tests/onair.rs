@@ -103,8 +103,10 @@ fn keyframes_are_regular(recording: &Flv) {
 /// Only what was shown before the status was read: it knows nothing of the moments after.
 fn every_frame_once(shots: &[Shot], status: &Status) {
     let known = &shots[..shots.len().min(30 * SECONDS as usize)];
-    let pictures = judge::every_frame_once(known, status);
+    let (pictures, repeated) = judge::every_frame_once(known, status);
     assert!(pictures as u64 >= 30 * (SECONDS - 2), "only {pictures} pictures of the card");
+    assert_eq!(status.program.frames_dropped, 0, "the encoder keeps up");
+    assert!(repeated * 100 <= pictures as u64, "{repeated} of {pictures} repeated");
 }
 
 /// How many beeps were measured.

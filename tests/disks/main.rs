@@ -97,7 +97,7 @@ fn whole_stream(file: &Path, status: &Status) -> usize {
     let shots = picture::shots(file);
     // Only what was shown before the status was read: it knows nothing of the moments after.
     let known = shots.len().saturating_sub(FPS as usize);
-    judge::every_frame_once(&shots[..known], status)
+    judge::every_frame_once(&shots[..known], status).0
 }
 
 /// Pictures that no segment has, between the first and the last that is there: one hole. Every segment is whole, and no picture is
@@ -116,7 +116,7 @@ fn lost_pictures(records: &Path, status: &Status) -> i64 {
     let steps: Vec<i64> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(steps.iter().all(|step| *step >= 0), "no picture is there twice: {steps:?}");
     // A busy machine repeats a picture here and there, and leaps with the next.
-    let little = status.program.frames_repeated as i64 + 1;
+    let little = (status.program.frames_repeated + status.program.frames_dropped) as i64 + 1;
     let holes: Vec<i64> = steps.iter().map(|step| step - 1).filter(|missing| *missing > little).collect();
     assert!(holes.len() <= 1, "one hole for one fault: {holes:?}");
     holes.iter().sum()

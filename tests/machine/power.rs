@@ -36,10 +36,10 @@ const GOAL_S: f64 = 1.0;
 const DISK_MIB: u64 = 192;
 
 /// For a boot until media of that life is on the disk.
-const BOOT: Duration = Duration::from_secs(150);
+const BOOT: Duration = Duration::from_secs(400);
 
 /// The longest life of the machine itself.
-const LIFE_S: u64 = 240;
+const LIFE_S: u64 = 480;
 
 /// The power goes so many milliseconds after that.
 const MOMENTS_MS: std::ops::Range<u64> = 500..6500;
@@ -115,7 +115,7 @@ impl Power {
         let log = "-blockdev\ndriver=blklogwrites,node-name=logged,file=data,log=log\n";
         let device = "-device\nvirtio-blk-pci,drive=logged,discard=off,write-zeroes=off\n";
         let pid = format!("-pidfile\n{}\n", self.path("qemu.pid").display());
-        [&node("data", "data.img"), &node("log", "writes.log"), log, device, &pid].map(String::as_str).concat()
+        [node("data", "data.img"), node("log", "writes.log"), log.into(), device.into(), pid].concat()
     }
 
     /// Boots with the disk as it is.
