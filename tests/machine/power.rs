@@ -184,7 +184,7 @@ impl Power {
             return;
         }
         let mut closed: Vec<PathBuf> = fs::read_dir(self.path("closed")).unwrap().flatten().map(|entry| entry.path()).collect();
-        closed.sort();
+        closed.sort_by_key(|segment| age(segment));
         for segment in &closed {
             if self.judged.insert(segment.clone()) {
                 judge::whole(segment);
@@ -253,7 +253,7 @@ impl Power {
             }
         }
         self.lines.push(format!(
-            "    {} writes and flushes, {} flushes; cut at {} of them, with and without luck: at most {most_behind} fragment of {} not on the disk",
+            "    {} writes and flushes, {} flushes; cut at {} of them, with and without luck: at most {most_behind} of the {} fragments begun not on the disk",
             entries.len(),
             flushes.len(),
             cuts.len(),
@@ -308,6 +308,13 @@ fn stems(files: &[PathBuf]) -> BTreeSet<String> {
 fn stem(file: &Path) -> Option<String> {
     let name = file.file_name()?.to_str()?;
     name.strip_suffix(".mp4").or(name.strip_suffix(".mp4.part")).map(str::to_owned)
+}
+
+/// By which segments are in order: the second in which one was begun, and which one of that second it is.
+fn age(segment: &Path) -> (String, u32) {
+    let stem = stem(segment).unwrap_or_default();
+    let (second, number) = stem.split_once('-').unwrap_or((&stem, "0"));
+    (second.to_owned(), number.parse().unwrap())
 }
 
 /// Short segments, so that every life closes some.
