@@ -79,7 +79,10 @@ struct Sample {
 fn bench() {
     clip::make();
     let (length, rounds) = (Duration::from_secs(setting("BENCH_SECONDS", 8).max(1)), setting("BENCH_ROUNDS", 3).max(1));
-    println!("\nrecording 6 Mbit/s in real time; goal: onaird below splitmuxsink; medians of {rounds} rounds of {} s", length.as_secs());
+    println!(
+        "\nrecording 6 Mbit/s in real time; goal: onaird below splitmuxsink; medians of {rounds} rounds of {} s",
+        length.as_secs()
+    );
     let mut costs: Vec<Vec<[f64; 3]>> = vec![vec![]; RECORDERS.len()];
     for _ in 0..rounds {
         for ((recorder, _), costs) in RECORDERS.iter().zip(&mut costs) {
@@ -170,7 +173,8 @@ fn record(folder: &Path, with: bool) {
     let sender = watch::Sender::new(Status::default());
     let (report, events) = (Report::new(&sender, |status| &mut status.archive), Events::new(&sender, clock.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    runtime.spawn(onaird::archive::run(archive(folder, with), hub.clone(), report, events, CancellationToken::new()));
+    let (config, nobody, never) = (archive(folder, with), tokio::sync::mpsc::channel(1).1, CancellationToken::new());
+    runtime.spawn(onaird::archive::run(config, hub.clone(), clock.clone(), report, events, nobody, never));
     let (clip, start) = (clip::Clip::load(), time::now());
     for (due, tag) in clip.endless() {
         time::pause_until(start + due);

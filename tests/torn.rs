@@ -48,7 +48,7 @@ async fn torn_at_every_byte_of_its_last_64_kib_a_segment_is_saved_to_its_last_wh
     assert!(whole.len() > 2 * TAIL && last_end(&ends, whole.len() - TAIL).is_some(), "{} bytes: {ends:?}", whole.len());
     let mut left = BTreeSet::new();
     for at in whole.len() - TAIL..=whole.len() {
-        let sound = recover::sound_length(&mut Cursor::new(&whole[..at])).unwrap().map(|length| length as usize);
+        let sound = recover::sound(&mut Cursor::new(&whole[..at])).unwrap().map(|sound| sound.bytes as usize);
         assert_eq!(sound, last_end(&ends, at), "torn at byte {at} of {}", whole.len());
         left.extend(sound);
     }
@@ -91,7 +91,13 @@ async fn a_folder_full_of_torn_segments_is_put_in_order_at_the_start() {
     for (index, at) in offsets.iter().enumerate() {
         let saved = std::fs::read(torn.join(name(index))).unwrap_or_else(|error| panic!("torn at {at}: {error}"));
         let wanted = last_end(&ends, *at).unwrap();
-        assert_eq!(saved.len(), wanted, "torn at byte {at} of {}, {} by zeros", whole.len(), ["not followed", "followed"][index % 2]);
+        assert_eq!(
+            saved.len(),
+            wanted,
+            "torn at byte {at} of {}, {} by zeros",
+            whole.len(),
+            ["not followed", "followed"][index % 2]
+        );
         assert!(saved == whole[..wanted], "torn at byte {at}: what was saved is not what was written");
     }
     archive.stop().await;

@@ -24,7 +24,7 @@ impl Disk {
         // Nothing is kept back for root, and all is written out here and now.
         must("mkfs.ext4", &["-q", "-F", "-m", "0", "-E", "lazy_itable_init=0,lazy_journal_init=0", text(&image)]);
         let device = try_to("losetup", &["--find", "--show", text(&image)])
-            .and_then(|output| Ok(String::from_utf8(output.stdout).unwrap().trim().to_owned()));
+            .map(|output| String::from_utf8(output.stdout).unwrap().trim().to_owned());
         let device = device.map_err(|fault| eprintln!("skipped: no loop device can be had here ({fault})")).ok()?;
         let disk = Self { device, place };
         // The place itself: while the disk is away, nobody can write there, as on a box.

@@ -112,7 +112,8 @@ fn lost_pictures(records: &Path, status: &Status) -> i64 {
             picture::shots(segment)
         })
         .collect();
-    let counts: Vec<i64> = shots.iter().flatten().map(|shot| i64::from(shot.count)).filter(|count| (1..1 << 24).contains(count)).collect();
+    let counts: Vec<i64> =
+        shots.iter().flatten().map(|shot| i64::from(shot.count)).filter(|count| (1..1 << 24).contains(count)).collect();
     let steps: Vec<i64> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(steps.iter().all(|step| *step >= 0), "no picture is there twice: {steps:?}");
     // A busy machine repeats a picture here and there, and leaps with the next.

@@ -1,8 +1,8 @@
 //! A disk image on the host: made, copied, written to as a log says, repaired, and read without being mounted.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -43,7 +43,7 @@ pub fn unpack(image: &Path, folder: &Path) -> Vec<PathBuf> {
 pub fn fragments(segment: &Path) -> Result<usize, String> {
     let mut bytes = fs::read(segment).unwrap();
     if text(segment).ends_with(".part") {
-        let sound = recover::sound_length(&mut std::io::Cursor::new(&bytes)).unwrap().unwrap_or(0);
+        let sound = recover::sound(&mut std::io::Cursor::new(&bytes)).unwrap().map_or(0, |sound| sound.bytes);
         bytes.truncate(sound as usize);
     }
     if bytes.is_empty() {

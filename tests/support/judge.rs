@@ -74,7 +74,12 @@ pub fn same_media(one: &Flv, other: &Flv, track: Track) -> (usize, usize) {
 pub fn whole(file: &Path) -> Movie {
     let (movie, _) = Movie::read(file);
     let faults = movie.faults();
-    assert!(movie.rest == 0 && !movie.fragments.is_empty(), "{}: {} bytes at its end are no fragment", file.display(), movie.rest);
+    assert!(
+        movie.rest == 0 && !movie.fragments.is_empty(),
+        "{}: {} bytes at its end are no fragment",
+        file.display(),
+        movie.rest
+    );
     assert!(faults.is_empty(), "{}: {faults:?}", file.display());
     movie
 }
