@@ -76,6 +76,8 @@ bench: ## what the code costs on the live path, publishing, recording and captur
 	$(CARGO) bench --locked --bench publish
 	$(CARGO) bench --locked --bench archive
 	$(CARGO) bench --locked --bench capture
+	-@tools/install-peers
+	$(CARGO) bench --locked --bench upload
 
 fmt: ## formats the sources
 	$(CARGO) fmt

@@ -22,7 +22,7 @@ use crate::clock::{self, MediaClock};
 use crate::conductor::Room;
 use crate::config::{self, Config};
 use crate::console::socket::{Door, Orders};
-use crate::control::{Commands, PENDING, Rates, Request};
+use crate::control::{Commands, PENDING, Rates, Request, UploadShare};
 use crate::media::hub::Hub;
 use crate::media::raw::Feed;
 use crate::program::Channel;
@@ -125,7 +125,7 @@ impl House {
 
     fn open_rooms(&mut self) -> anyhow::Result<()> {
         let door = Door::open(&self.places.socket)?;
-        let rates = self.open_publish()?;
+        let told = conductor::Told { rates: self.open_publish()?, share: self.open_upload() };
         let archive = self.open_archive();
         let setup = program::Setup::new(&self.config.program, &self.config.device.name, self.places.state.as_deref())?;
         let (channels, mut rooms) = self.open_capture(&setup);
@@ -139,7 +139,7 @@ impl House {
         let status = &self.status;
         self.tasks.spawn("console", door.serve(status.subscribe(), orders));
         let (clock, events) = (self.clock.clone(), self.events.clone());
-        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), clock, events, rooms, rates));
+        self.tasks.spawn("conductor", conductor::run(self.config.clone(), status.clone(), clock, events, rooms, told));
         self.tasks.spawn("notify", notify::run(status.subscribe()));
         Ok(())
     }
@@ -237,6 +237,23 @@ impl House {
         let (clock, events) = (self.clock.clone(), self.events.clone());
         let task = archive::hear_exports(requests, clock, report, events, self.stop_sinks.clone());
         self.tasks.spawn("exports", endless(task));
+        sender
+    }
+
+    /// The way to tell it what the legs leave of the line.
+    fn open_upload(&mut self) -> watch::Sender<UploadShare> {
+        let (sender, share) = watch::channel(UploadShare::NONE);
+        let Some(upload) = self.config.archive.upload.clone() else { return sender };
+        let room = archive::upload::Room {
+            config: upload,
+            device: self.config.device.name.clone(),
+            folder: self.config.archive.directory.clone(),
+            share,
+            clock: self.clock.clone(),
+            report: Report::new(&self.status, |status| &mut status.archive.upload),
+            events: self.events.clone(),
+        };
+        self.tasks.spawn("upload", endless(archive::upload::run(room, self.stop_sinks.clone())));
         sender
     }
 

@@ -1,12 +1,13 @@
 //! The conductor: the one place where a room's state becomes another room's order, and where all states together become words.
 //!
-//! [`decide`] is pure, as are the [`agreement`] on a bit rate, the [`selection`] of an input and the [`alarms`]; the loop below them
-//! looks at the status a few times a second, writes what follows from it (on air, alarms, events) and sends the orders. No room asks another for anything.
+//! [`decide`] is pure, as are the [`agreement`] on a bit rate, the [`selection`] of an input, the upload's [`yielding`] to the legs
+//! and the [`alarms`]; the loop below them looks at the status a few times a second, writes what follows from it (on air, alarms, events) and sends the orders. No room asks another for anything.
 
 pub mod agreement;
 pub mod airtime;
 pub mod alarms;
 pub mod selection;
+pub mod yielding;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,9 +19,10 @@ use self::agreement::Agreement;
 use self::airtime::Airtime;
 use self::alarms::{alarms, keep_times};
 use self::selection::{Move, Selection};
+use self::yielding::Yielding;
 use crate::clock::MediaClock;
 use crate::config::{self, Config, InputKind};
-use crate::control::{Chooser, Command, Commands, Rates, Reply, Request};
+use crate::control::{Chooser, Command, Commands, Rates, Reply, Request, UploadShare};
 use crate::report::Events;
 use crate::status::{self, Status};
 use crate::units::{BitRate, MediaTime, Span};
@@ -88,6 +90,14 @@ fn av_offset_ms(status: &Status) -> Option<f64> {
     shown.sound.as_ref()?.offset_ms
 }
 
+/// What is told to many at once, and changes by and by.
+pub struct Told {
+    /// To the legs.
+    pub rates: watch::Sender<Rates>,
+    /// To the upload.
+    pub share: watch::Sender<UploadShare>,
+}
+
 /// Never ends. `rooms`: the way to each one that takes orders.
 pub async fn run(
     config: Config,
@@ -95,18 +105,21 @@ pub async fn run(
     clock: MediaClock,
     events: Events,
     rooms: HashMap<Room, Commands>,
-    legs: watch::Sender<Rates>,
+    told: Told,
 ) -> Result<(), Infallible> {
     let mut interval = tokio::time::interval(LOOK);
     let mut agreement = Agreement::default();
     let mut selection = Selection::new(&config);
     let mut airtime = Airtime::default();
+    let mut yielding = Yielding::default();
     loop {
         interval.tick().await;
         let now = clock.now();
         summarize(&status, now.millis() / 1000);
         let rates = rates(&config.program, &status.borrow().program);
-        legs.send_if_modified(|told| std::mem::replace(told, rates) != rates);
+        told.rates.send_if_modified(|told| std::mem::replace(told, rates) != rates);
+        let share = yielding.next(&status.borrow(), now);
+        told.share.send_if_modified(|told| std::mem::replace(told, share) != share);
         let orders = decide(&status.borrow(), &config, &agreement, now);
         for Order { to, command } in orders {
             if to == Room::Program {

@@ -52,6 +52,23 @@ pub struct Rates {
     pub ceiling: BitRate,
 }
 
+/// What the upload may take of the line, in thousandths of what it carries: at 0 it is silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UploadShare(u16);
+
+impl UploadShare {
+    pub const NONE: Self = Self(0);
+    pub const WHOLE: Self = Self(1000);
+
+    pub const fn of_thousand(thousandths: u16) -> Self {
+        if thousandths > 1000 { Self::WHOLE } else { Self(thousandths) }
+    }
+
+    pub const fn thousandths(self) -> u16 {
+        self.0
+    }
+}
+
 /// Accepted with a sentence, or refused with one that says what to do instead.
 pub type Reply = Result<String, String>;
 

@@ -256,6 +256,9 @@ pub struct Archive {
     #[serde(default)]
     pub loss: Option<String>,
     pub last_error: Option<String>,
+    /// Written by the uploader, not by the recorder.
+    #[serde(default)]
+    pub upload: Upload,
     #[serde(default)]
     pub index: ArchiveIndex,
     #[serde(default)]
@@ -319,6 +322,45 @@ pub enum ArchiveState {
     Failed,
 }
 
+/// The archive's way into the bucket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Upload {
+    pub state: UploadState,
+    /// Segments that are not in the bucket.
+    pub pending: u64,
+    /// Segments that are.
+    pub uploaded: u64,
+    /// Of those pending, how many cannot be uploaded for a reason of their own; they are tried again every hour.
+    pub failed: u64,
+    /// Over the last few seconds.
+    pub bytes_per_s: u64,
+    /// What is on its way.
+    pub object: Option<String>,
+    pub last_error: Option<String>,
+    /// Why the newest of the failed ones cannot be uploaded.
+    #[serde(default)]
+    pub last_failed: Option<String>,
+    /// Seconds since a segment was last uploaded, while one waits; else 0.
+    #[serde(default)]
+    pub stuck_s: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadState {
+    #[default]
+    Off,
+    /// All that can be is in the bucket.
+    Idle,
+    Uploading,
+    /// For the network, the store or the disk.
+    Waiting,
+    /// The legs need the line.
+    Yielding,
+    /// The store refuses; a person must change the configuration.
+    Rejected,
+}
+
 /// Something that needs a person, with what to do about it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Alarm {
@@ -351,6 +393,8 @@ words!(Shows: Live => "live", Hold => "hold", Slate => "slate");
 words!(LegState: Live => "live", Connecting => "connecting", Waiting => "waiting", Rejected => "rejected", Off => "off");
 words!(ProofState: Waiting => "waiting", Seen => "seen", Missing => "missing", Mismatch => "mismatch");
 words!(SoundState: Running => "running", NoSound => "no sound", NoDevice => "no device", Busy => "busy");
+words!(UploadState: Off => "off", Idle => "idle", Uploading => "uploading", Waiting => "waiting", Yielding => "yielding",
+    Rejected => "rejected");
 words!(ArchiveState: Recording => "recording", Off => "off", Full => "full", Failed => "failed");
 words!(ExportState: None => "none", Running => "running", Done => "done", Failed => "failed");
 words!(IndexState: Off => "off", Ok => "ok", Building => "building", Failed => "failed");

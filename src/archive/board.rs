@@ -80,8 +80,8 @@ impl Board {
         self.report.update(|part| {
             // What others say of the archive is theirs.
             let (index, export) = (std::mem::take(&mut part.index), std::mem::take(&mut part.export));
-            let last_error = error.or_else(|| index.last_error.clone());
-            *part = status::Archive { last_error, index, export, ..status };
+            let (upload, last_error) = (std::mem::take(&mut part.upload), error.or_else(|| index.last_error.clone()));
+            *part = status::Archive { last_error, index, export, upload, ..status };
         });
     }
 }

@@ -37,6 +37,7 @@ pub mod shelf;
 pub mod structure;
 #[cfg(test)]
 mod testing;
+pub mod upload;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -4,12 +4,14 @@
 //! decides anything: the box acts by itself, an alarm is for what it cannot do.
 
 use crate::status::{
-    self, Alarm, ArchiveState, ExportState, IndexState, LegState, ProofState, Shows, Signal, SoundState, Status,
+    self, Alarm, ArchiveState, ExportState, IndexState, LegState, ProofState, Shows, Signal, SoundState, Status, UploadState,
 };
 
 /// A state must last this long before it is an alarm, so that a start or a reconnect is none.
 const GRACE_S: u64 = 5;
 
+/// Segments that wait for the bucket so long, without one getting there, are more than bad weather.
+const STUCK_S: u64 = 3600;
 /// Recording time left, below which a person should make room.
 const SPACE_S: u64 = 2 * 3600;
 
@@ -25,6 +27,7 @@ pub fn alarms(status: &Status) -> Vec<Alarm> {
     alarms.configuration(&status.device);
     alarms.archive(&status.archive);
     alarms.export(&status.archive.export);
+    alarms.upload(&status.archive.upload);
     if let Some(shown) = status.inputs.iter().find(|input| input.name == status.program.input) {
         alarms.picture(shown, status);
         alarms.sound(shown);
@@ -104,6 +107,27 @@ impl Alarms {
             let text = format!("The export to {} is not complete: {cause}", export.to);
             self.raise("archive.export".into(), text, "Plug the disk in again, or start the export again; it goes on");
         }
+    }
+
+    fn upload(&mut self, upload: &status::Upload) {
+        let cause = upload.last_error.as_deref().unwrap_or("the line is too slow, or taken by the legs");
+        let failed = upload.last_failed.as_deref().unwrap_or("unknown cause");
+        let (text, remedy) = match upload.state {
+            UploadState::Rejected => (
+                format!("Recordings are not uploaded: {cause}"),
+                "Correct [archive.upload] in the configuration and restart; until then it is tried every few minutes",
+            ),
+            _ if upload.failed > 0 => (
+                format!("{} recordings cannot be uploaded: {failed}", upload.failed),
+                "Check the disk and keep what is on it; the other recordings are uploaded",
+            ),
+            _ if upload.stuck_s >= STUCK_S => (
+                format!("No recording has been uploaded for {} h, {} wait: {cause}", upload.stuck_s / 3600, upload.pending),
+                "Check the network and the store; the box keeps trying, and recordings stay on its disk as long as there is room",
+            ),
+            _ => return,
+        };
+        self.raise("archive.upload".into(), text, remedy);
     }
 
     fn picture(&mut self, shown: &status::Input, status: &Status) {
@@ -221,6 +245,24 @@ pub(super) mod tests {
         status.device.config_faults = vec!["a.toml:3: bad".into(), "a.toml: the factory's is used".into()];
         let alarms = alarms(&status);
         assert_eq!((alarms.len(), alarms[0].text.as_str()), (1, "a.toml:3: bad (and 1 more)"));
+    }
+
+    #[test]
+    fn an_upload_needs_a_person_when_it_is_refused_or_stuck() {
+        let upload = |state, failed, stuck_s| {
+            let text = Some("why".to_owned());
+            let (last_error, last_failed) = (text.clone(), text);
+            let upload =
+                status::Upload { state, failed, stuck_s, pending: 3, last_error, last_failed, ..status::Upload::default() };
+            let mut status = Status::default();
+            status.archive.upload = upload;
+            alarms(&status).first().map(|alarm| (alarm.id.clone(), alarm.text.clone()))
+        };
+        let told = |text: &str| Some(("archive.upload".to_owned(), text.to_owned()));
+        assert_eq!(upload(UploadState::Waiting, 0, 3599), None);
+        assert_eq!(upload(UploadState::Waiting, 0, 7300), told("No recording has been uploaded for 2 h, 3 wait: why"));
+        assert_eq!(upload(UploadState::Idle, 2, 0), told("2 recordings cannot be uploaded: why"));
+        assert_eq!(upload(UploadState::Rejected, 2, 9999), told("Recordings are not uploaded: why"));
     }
 
     #[test]

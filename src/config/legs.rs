@@ -102,22 +102,26 @@ fn origin(mut section: Section, weight: u32, around: &Around) -> Option<Origin> 
     origin
 }
 
-/// Without its authorities an origin can never be reached, so that an absent file is a fault; as with a stream key's file.
 fn ca_file(section: &mut Section, url: Option<&OriginUrl>, around: &Around) -> Option<PathBuf> {
-    let path = section.optional("ca_file", |value| {
-        let path = around.path(text(value)?);
-        let fault = |reason| format!("{} cannot be read ({reason}); put the file there or correct the path", path.display());
-        match is_pem(&around.files.text(&path).map_err(fault)?) {
-            true => Ok(path),
-            false => Err(format!("{} holds no certificate; want PEM text with \"{PEM_BEGIN}\"", path.display())),
-        }
-    })?;
+    let path = authorities(section, around)?;
     let plain = url.filter(|url| !url.secure);
     section.rule(&["ca_file"], plain.is_none(), || {
         let host = plain.map_or("", |url| &url.host);
         format!("the connection to {host} is not encrypted; write rtmps:// in its `url`, or remove `ca_file`")
     });
     Some(path)
+}
+
+/// Without its authorities a server can never be reached, so that an absent file is a fault; as with a stream key's file.
+pub(super) fn authorities(section: &mut Section, around: &Around) -> Option<PathBuf> {
+    section.optional("ca_file", |value| {
+        let path = around.path(text(value)?);
+        let fault = |reason| format!("{} cannot be read ({reason}); put the file there or correct the path", path.display());
+        match is_pem(&around.files.text(&path).map_err(fault)?) {
+            true => Ok(path),
+            false => Err(format!("{} holds no certificate; want PEM text with \"{PEM_BEGIN}\"", path.display())),
+        }
+    })
 }
 
 /// What stands in the certificates is seen when a connection is made.

@@ -8,6 +8,7 @@ mod legs;
 pub mod parse;
 mod reader;
 pub mod store;
+mod upload;
 mod url;
 mod values;
 
@@ -231,7 +232,7 @@ impl InputKind {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Archive {
     /// Default true.
     pub enabled: bool,
@@ -243,13 +244,58 @@ pub struct Archive {
     pub keep_free: ByteSize,
     /// Segments older than this are deleted. Default: never.
     pub max_age: Option<Duration>,
-    /// The bucket that segments go to. Default none.
+    /// Where copies go. Default: nowhere.
     pub upload: Option<Upload>,
 }
 
-/// Where segments go.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Upload {}
+/// The bucket that segments are copied to.
+#[derive(Clone, PartialEq)]
+pub struct Upload {
+    pub bucket: String,
+    /// Default us-east-1.
+    pub region: String,
+    /// `http(s)://host[:port]` of a store that is not AWS; the bucket is then the first part of the path. Default: AWS's own of
+    /// the region.
+    pub endpoint: Option<String>,
+    /// What the names of all objects begin with, without slashes around it. Default: nothing.
+    pub prefix: String,
+    pub keys: Keys,
+    /// What is sent in one request, and again if it fails. Default 8MiB.
+    pub part_size: ByteSize,
+    /// Default: as fast as it goes.
+    pub bandwidth: Option<BitRate>,
+    /// PEM file of authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for Upload {
+    /// With every default, and a bucket still to be named.
+    fn default() -> Self {
+        Self {
+            bucket: String::new(),
+            region: "us-east-1".into(),
+            endpoint: None,
+            prefix: String::new(),
+            keys: Keys::Surroundings,
+            part_size: ByteSize::from_bytes(8 << 20),
+            bandwidth: None,
+            ca_file: None,
+        }
+    }
+}
+
+/// Who we are to the store.
+#[derive(Clone, PartialEq)]
+pub enum Keys {
+    Written {
+        access: String,
+        secret: Secret,
+    },
+    /// A file of profiles as AWS's own tools have it; it is read when it is needed.
+    File(PathBuf),
+    /// What the environment, the home folder or the machine says.
+    Surroundings,
+}
 
 #[derive(Clone, PartialEq)]
 pub struct Leg {

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::fault::{self, Fault, Findings};
-use super::legs;
 use super::reader::Section;
 use super::values::*;
 use super::{Archive, Config, Connector, Device, Edid, Input, InputKind, Played, Program, VERSION, Watch, is_path};
+use super::{legs, upload};
 use crate::control::MAX_FADE;
 use crate::recorded::{self, Reference};
 use crate::units::{BitRate, ByteSize, FrameRate, SignedDuration};
@@ -20,7 +20,6 @@ use crate::units::{BitRate, ByteSize, FrameRate, SignedDuration};
 mod later {
     pub const TOP: &[&str] = &["panel", "console", "update", "metrics", "profile"];
     pub const INPUT: &[&str] = &["pattern"];
-    pub const ARCHIVE: &[&str] = &["upload"];
 }
 
 const THIRTY: FrameRate = FrameRate::new(30, 1).expect("30 lies within 1 and 240");
@@ -84,7 +83,7 @@ impl Around<'_> {
     }
 
     /// A file that the box can do without, but that somebody counts on.
-    fn expect(&self, findings: &Findings, line: usize, key: &str, path: &Path) {
+    pub(super) fn expect(&self, findings: &Findings, line: usize, key: &str, path: &Path) {
         if let Err(reason) = self.files.readable(path) {
             let text = format!("`{key}`: {} cannot be read ({reason}); put the file there or correct the path", path.display());
             findings.warn(line, text);
@@ -315,9 +314,9 @@ fn archive(mut section: Section, around: &Around) -> Archive {
         max_age: section
             .optional("max_age_days", number(0.01..=36_500.0, "days"))
             .map(|days| Duration::from_secs_f64(days * DAY)),
-        upload: None,
+        upload: upload::upload(&mut section, around),
     };
-    section.finish(later::ARCHIVE);
+    section.finish(&[]);
     archive
 }
 
@@ -465,7 +464,7 @@ mod tests {
         let (example, least) = (good(EXAMPLE), good("version = 1\n[[input]]\n[[leg]]\norigin = [{ url = \"rtmp://h/a/k\" }]"));
         assert_eq!(example.device, least.device);
         assert_eq!(example.program, Program { input: vec!["camera".into()], ..least.program.clone() });
-        assert_eq!(example.archive, least.archive);
+        assert!(example.archive == least.archive);
         assert_eq!(example.inputs, [Input { name: "camera".into(), ..least.inputs[0].clone() }]);
         let bare = |config: &Config| Leg { name: String::new(), origins: Vec::new(), ..config.legs[0].clone() };
         assert!(bare(&example) == bare(&least) && bare(&least) == Leg::new("", Vec::new()));
@@ -617,7 +616,7 @@ hold = "x"
 [archive]
 keep_free = "2 gigs"
 enabled = "yes"
-upload = {}
+upload = 5
 [[leg]]
 name = "a"
 policy = "prioritty"
@@ -657,7 +656,7 @@ stream_key = 12345678
             "21: `hold`: want a duration such as",
             "23: `keep_free`: want a size such as",
             "24: `enabled`: want true or false, got a text",
-            "25: `upload` in [archive] is not supported by this version yet; remove it",
+            "25: `upload`: want a section [archive.upload], got an integer",
             "26: leg \"a\" has no origin; add a [[leg.origin]]",
             "28: `policy`: want \"priority\" or \"latency\" or \"weighted\", got \"prioritty\"",
             "29: `interface`: want the name of a network interface",

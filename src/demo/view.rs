@@ -6,7 +6,9 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::status::{ArchiveState, Export, ExportState, IndexState, Leg, LegState, Proof, ProofState, Shows, Status};
+use crate::status::{
+    ArchiveState, Export, ExportState, IndexState, Leg, LegState, Proof, ProofState, Shows, Status, Upload, UploadState,
+};
 use crate::units::{BitRate, ByteSize};
 
 /// How many events are shown to who asks once.
@@ -214,6 +216,26 @@ fn archive_lines(status: &Status) -> Vec<Line> {
     let fault = archive.last_error.as_ref().filter(|_| mood == Mood::Bad);
     lines.extend(fault.map(|fault| Line { text: format!("{:<12} {fault}", ""), mood: Mood::Bad }));
     lines.extend(export_line(&archive.export));
+    lines.extend(upload_lines(&archive.upload));
+    lines
+}
+
+fn upload_lines(upload: &Upload) -> Vec<Line> {
+    let mood = match upload.state {
+        UploadState::Off => return Vec::new(),
+        UploadState::Idle | UploadState::Uploading => Mood::Good,
+        UploadState::Yielding => Mood::Plain,
+        UploadState::Waiting | UploadState::Rejected => Mood::Bad,
+    };
+    let failed = if upload.failed > 0 { format!(", {} cannot be", upload.failed) } else { String::new() };
+    let speed = BitRate::from_bps(upload.bytes_per_s * 8);
+    let speed = if upload.bytes_per_s > 0 { format!(", {speed}") } else { String::new() };
+    let text =
+        format!("{:<12} {:<10} {} uploaded, {} wait{failed}{speed}", "upload", upload.state, upload.uploaded, upload.pending);
+    let mut lines = vec![Line { text, mood }];
+    lines.extend(upload.object.as_ref().map(|object| faint(format!("{:<12} {object}", ""))));
+    let fault = upload.last_error.as_ref().filter(|_| mood == Mood::Bad);
+    lines.extend(fault.map(|fault| Line { text: format!("{:<12} {fault}", ""), mood: Mood::Bad }));
     lines
 }
 
@@ -405,6 +427,23 @@ archive      recording  25.0 MiB written, 1 segments done, 41 h 12 min left
      8.0 s   event 8";
         assert_eq!(lines(&status()).join("\n"), expected);
         assert_eq!(lines(&Status::default())[0], "NOT ON AIR    · onaird  · up 0 s");
+    }
+
+    #[test]
+    fn an_upload_is_told_if_there_is_one() {
+        let mut status = status();
+        status.archive.upload = Upload {
+            state: UploadState::Uploading,
+            pending: 3,
+            uploaded: 41,
+            bytes_per_s: 250_000,
+            object: Some("box/2026/11/23/20261123T051656Z.mp4".into()),
+            ..Upload::default()
+        };
+        let lines = lines(&status);
+        let place = lines.iter().position(|line| line.starts_with("upload")).unwrap();
+        assert_eq!(lines[place], "upload       uploading  41 uploaded, 3 wait, 2.0 Mbit/s");
+        assert_eq!(lines[place + 1], "             box/2026/11/23/20261123T051656Z.mp4");
     }
 
     #[test]
