@@ -107,7 +107,8 @@ pub fn recordings(folder: &Path) -> Vec<PathBuf> {
     let below = |path: PathBuf| if path.is_dir() { recordings(&path) } else { vec![path] };
     let files = entries.flatten().flat_map(|entry| below(entry.path()));
     let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "mp4")).collect();
-    files.sort();
+    // Of two segments of one second the one without a number is the older.
+    files.sort_by_key(|path| path.with_extension(""));
     files
 }
 
