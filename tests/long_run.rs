@@ -3,9 +3,10 @@
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use onaird::demo::verify;
+use onaird::media::stamp;
 use onaird::status::{ArchiveState, Status};
 use support::mp4::{SOUND, VIDEO};
 use support::picture::{self, Shot};
@@ -40,12 +41,14 @@ fn run(seconds: u64, segment_s: u64) {
     }
     daemon.stop();
 
+    // A second has one segment at most: their names are in order.
     let segments = verify::recordings(&records);
     assert!(segments.len() as u64 >= seconds / segment_s, "{} segments", segments.len());
     let (mut shots, mut pictures_s, mut sound_s) = (Vec::new(), 0.0, 0.0);
     for segment in &segments {
         judge::decodes(segment);
         let movie = judge::whole(segment);
+        assert!(status.program.frames_dropped > 0 || movie.gap(VIDEO) == 0, "{}: a gap in the picture", segment.display());
         pictures_s += duration(segment, "v");
         // The last one may end before its first sound.
         let (pictures, sounds) = (movie.samples(VIDEO).count(), movie.samples(SOUND).count());
@@ -53,24 +56,38 @@ fn run(seconds: u64, segment_s: u64) {
         sound_s += if sounds > 0 { duration(segment, "a") } else { 0.0 };
         shots.extend(picture::shots(segment));
     }
-    let run_s = length(&shots, &status);
+    let (run_s, counted_s) = (length(&segments), counted(&shots, &status));
     println!(
-        "{} segments, {} pictures: {run_s:.3} s by the count in the picture, {pictures_s:.3} s of pictures and {sound_s:.3} s of sound by ffprobe",
+        "{} segments, {} pictures: {run_s:.3} s by the program's time line, {counted_s:.3} s by the count in the picture, \
+         {pictures_s:.3} s of pictures and {sound_s:.3} s of sound by ffprobe",
         segments.len(),
         shots.len()
     );
+    // A starved machine holds a picture, so that the count stays behind.
+    let held_s = status.program.frames_repeated as f64 * FRAME_S;
+    assert!((counted_s - run_s).abs() <= FRAME_S + held_s, "{counted_s} s by the count in a run of {run_s} s");
     assert!((pictures_s - run_s).abs() <= FRAME_S, "{pictures_s} s of pictures in a run of {run_s} s");
     assert!((sound_s - run_s).abs() <= FRAME_S + SOUND_S, "{sound_s} s of sound in a run of {run_s} s");
 }
 
-/// From the first to the last picture's count, all of which are there once. Before the first picture of the card there may be a slate.
-fn length(shots: &[Shot], status: &Status) -> f64 {
-    let card = |shot: &&Shot| shot.count != 0 && shot.count < 1 << 24;
-    let before = shots.iter().take_while(|shot| !card(shot)).count();
+/// From the first picture to the last one's end: each key picture carries its time on the program's time line.
+fn length(segments: &[PathBuf]) -> f64 {
+    let begin = |segment: &PathBuf| {
+        let marks = stamp::find(&std::fs::read(segment).unwrap(), stamp::Framing::Lengths);
+        marks.first().expect("a mark in the first key picture").stamp.time_ms as f64 / 1000.0
+    };
+    let last = &segments[segments.len() - 1];
+    begin(last) - begin(&segments[0]) + judge::whole(last).samples(VIDEO).count() as f64 * FRAME_S
+}
+
+/// From the first to the last picture's count, all of which are there once. At either end there may be a slate.
+fn counted(shots: &[Shot], status: &Status) -> f64 {
+    let before = shots.iter().take_while(|shot| !judge::is_card(shot)).count();
     let known = shots.len() - FPS as usize;
     judge::every_frame_once(&shots[..known], status);
-    let (first, last) = (&shots[before], &shots[shots.len() - 1]);
-    f64::from(last.count - first.count + 1) * FRAME_S + before as f64 * FRAME_S
+    let after = shots.iter().rev().take_while(|shot| !judge::is_card(shot)).count();
+    let (first, last) = (&shots[before], &shots[shots.len() - 1 - after]);
+    (f64::from(last.count - first.count + 1) + (before + after) as f64) * FRAME_S
 }
 
 fn config(records: &Path, segment_s: u64) -> String {

@@ -59,7 +59,6 @@ fn endure(folder: &Path, records: &Path, mut fault: Fault<'_>) {
     let (back, outage) = (cured.elapsed(), struck.elapsed());
     let status = daemon.frames(90);
     assert_eq!(status.legs.iter().map(|leg| (leg.reconnects, leg.dropped_gops)).collect::<Vec<_>>(), [(0, 0)]);
-    assert!(status.archive.dropped_gops > 0, "what is missing was counted");
     let stopped = daemon.stop();
 
     let stream = whole_stream(&record_of(&mut origin, "a"), &status);
@@ -73,7 +72,8 @@ fn endure(folder: &Path, records: &Path, mut fault: Fault<'_>) {
         outage.as_secs_f64()
     );
     assert!(back <= GOAL, "{}: recording again only {back:?} after the cure:\n{}", fault.name, stopped.log);
-    assert!(lost_s > 0.0 && lost_s <= outage.as_secs_f64() + 2.0 * FRAGMENT_S, "{lost_s} s of {outage:?}:\n{}", stopped.log);
+    assert!(lost == 0 || status.archive.dropped_gops > 0, "what is missing was counted");
+    assert!(lost_s <= outage.as_secs_f64() + 2.0 * FRAGMENT_S, "{lost_s} s of {outage:?}:\n{}", stopped.log);
 }
 
 fn recording(status: &Status) -> bool {
@@ -112,12 +112,13 @@ fn lost_pictures(records: &Path, status: &Status) -> i64 {
             picture::shots(segment)
         })
         .collect();
-    let counts: Vec<i64> =
-        shots.iter().flatten().map(|shot| i64::from(shot.count)).filter(|count| (1..1 << 24).contains(count)).collect();
+    let card = shots.iter().flatten().filter(|shot| judge::is_card(shot));
+    let counts: Vec<i64> = card.map(|shot| i64::from(shot.count)).collect();
     let steps: Vec<i64> = counts.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert!(steps.iter().all(|step| *step >= 0), "no picture is there twice: {steps:?}");
-    // A busy machine repeats a picture here and there, and leaps with the next.
-    let little = (status.program.frames_repeated + status.program.frames_dropped) as i64 + 1;
+    // A busy machine repeats a picture here and there or shows the slate, and leaps with the next.
+    let slates = shots.iter().flatten().filter(|shot| !judge::is_card(shot)).count() as u64;
+    let little = (status.program.frames_repeated + status.program.frames_dropped + slates) as i64 + 1;
     let holes: Vec<i64> = steps.iter().map(|step| step - 1).filter(|missing| *missing > little).collect();
     assert!(holes.len() <= 1, "one hole for one fault: {holes:?}");
     holes.iter().sum()

@@ -15,6 +15,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -186,9 +187,9 @@ impl Power {
         let mut closed: Vec<PathBuf> = fs::read_dir(self.path("closed")).unwrap().flatten().map(|entry| entry.path()).collect();
         closed.sort_by_key(|segment| age(segment));
         for segment in &closed {
-            if self.judged.insert(segment.clone()) {
-                judge::whole(segment);
-                judge::decodes(segment);
+            let sound = !self.judged.insert(segment.clone()) || catch_unwind(|| judged(segment)).is_ok();
+            if !sound {
+                self.faults.push(format!("after cut {}: {} is not sound (see above)", life - 1, segment.display()));
             }
         }
         let log = fs::read_to_string(self.path(&format!("life-{life}.log"))).unwrap_or_default();
@@ -196,7 +197,9 @@ impl Power {
         if saved.is_empty() {
             self.faults.push(format!("life {life} says of no segment that it was saved: {log}"));
         }
-        self.lines.extend(saved.iter().map(|line| format!("    {line}")));
+        self.lines.extend(saved.iter().map(|line| format!("    {}", line.trim())));
+        let verified = fs::read_to_string(self.path(&format!("life-{life}.verified"))).unwrap_or_default();
+        self.lines.extend(verified.lines().last().map(|line| format!("    verify: {line}")));
         match loss::measure(&self.before, &closed) {
             Ok(loss) => self.tell(life - 1, &loss),
             Err(fault) => self.faults.push(format!("cut {}: {fault}", life - 1)),
@@ -298,6 +301,11 @@ impl Drop for Power {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+fn judged(segment: &Path) {
+    judge::whole(segment);
+    judge::decodes(segment);
 }
 
 fn stems(files: &[PathBuf]) -> BTreeSet<String> {

@@ -85,10 +85,13 @@ pub fn whole(file: &Path) -> Movie {
 }
 
 /// The count in the picture rises by exactly one per frame: nothing was lost or doubled on the way. On a machine so busy that the
-/// input itself is late, the program repeats a picture or leaves one out, and says so: no more than it says is forgiven. What is before the
-/// card's first picture does not count. Returns how many pictures did, and how many of them were repetitions.
+/// input itself is late, the program repeats a picture, shows the slate or leaves a picture out; no more repetitions than it says are
+/// forgiven, and no more missing than that explains. What is before the card's first picture does not count. Returns how many
+/// pictures did, and how many of them were no new ones.
 pub fn every_frame_once(shots: &[Shot], status: &Status) -> (usize, u64) {
-    let card: Vec<_> = shots.iter().skip_while(|shot| shot.count == 0 || shot.count > 1 << 24).collect();
+    let shown: Vec<_> = shots.iter().skip_while(|shot| !is_card(shot)).collect();
+    let card: Vec<_> = shown.iter().filter(|shot| is_card(shot)).collect();
+    let slates = (shown.len() - card.len()) as u64;
     let steps = card.windows(2).map(|pair| i64::from(pair[1].count) - i64::from(pair[0].count));
     let (mut repeated, mut missing) = (0, 0);
     for step in steps {
@@ -98,6 +101,15 @@ pub fn every_frame_once(shots: &[Shot], status: &Status) -> (usize, u64) {
     }
     let (said, left_out) = (status.program.frames_repeated, status.program.frames_dropped);
     assert!(repeated <= said, "{repeated} repeated, {said} said");
-    assert!(missing <= repeated + left_out, "{missing} missing, {repeated} repeated, {left_out} left out: lost behind the input");
-    (card.len(), repeated)
+    let explained = repeated + slates + left_out;
+    assert!(
+        missing <= explained,
+        "{missing} missing, {repeated} repeated, {slates} slates, {left_out} left out: lost behind the input"
+    );
+    (shown.len(), repeated + slates)
+}
+
+/// The slate's strip is dark all over.
+pub fn is_card(shot: &Shot) -> bool {
+    (1..1 << 24).contains(&shot.count)
 }

@@ -4,6 +4,7 @@
 #
 #   /out/closed/       every closed segment, copied once; one that has changed since is a line in /out/faults
 #   /out/life-N.log    what the daemon said of its archive
+#   /out/life-N.verified  what `onaird archive verify` says of it, where there is that command
 #   /out/life-N.ready  media of this life is on the disk
 set -euo pipefail
 life=$1
@@ -19,6 +20,11 @@ hand_over() {
       echo "life $life: ${file##*/} is not what it was" | tee -a /out/faults
     fi
   done
+  # As the daemon's user: what is made beside the index must stay writable for the daemon. A daemon without the command has no index.
+  if onaird archive verify --help >/dev/null 2>&1; then
+    setpriv --reuid=onaird --regid=onaird --init-groups onaird archive verify --directory "$archive" >"/out/life-$life.verified" 2>&1 ||
+      { echo "life $life: onaird archive verify finds faults:"; cat "/out/life-$life.verified"; } | tee -a /out/faults
+  fi
   file=$(find "$archive" -name '*.mp4.part' ! -newer /run/bench-begun)
   [ -z "$file" ] || echo "life $life: $file of an earlier life is still open" | tee -a /out/faults
   journalctl -b -u onaird --no-pager -o cat | grep 'archive' >"/out/life-$life.log" || true
