@@ -155,6 +155,11 @@ mod tests {
         Ok(fd)
     }
 
+    fn layout() -> gst_video::VideoInfo {
+        gst::init().unwrap();
+        RawFormat { width: 64, height: 36, framerate: FrameRate::new(25, 1).unwrap(), pixels: Pixels::Nv12 }.layout()
+    }
+
     fn told(bytes: usize) -> (gst::Memory, Receiver<()>) {
         gst::init().unwrap();
         let (tell, gone) = sync_channel(1);
@@ -172,7 +177,7 @@ mod tests {
 
     #[test]
     fn an_owner_goes_with_the_last_user_of_the_memory_whoever_that_is() {
-        let info = RawFormat { width: 64, height: 36, framerate: FrameRate::new(25, 1).unwrap(), pixels: Pixels::Nv12 }.layout();
+        let info = layout();
         let (memory, gone) = told(info.size());
         let picture = picture(memory, &info).unwrap();
         assert!(is_dmabuf(&picture));
@@ -205,7 +210,7 @@ mod tests {
 
     #[test]
     fn memory_that_is_too_small_is_no_picture() {
-        let info = RawFormat { width: 64, height: 36, framerate: FrameRate::new(25, 1).unwrap(), pixels: Pixels::Nv12 }.layout();
+        let info = layout();
         let (memory, gone) = told(info.size() - 1);
         assert!(picture(memory, &info).is_none() && is_gone(&gone));
         assert!(Heap::new("none", |_| Err(Errno::ENOMEM)).picture(&info).is_none());

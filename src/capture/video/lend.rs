@@ -84,6 +84,7 @@ mod tests {
 
     #[test]
     fn only_the_program_s_own_pictures_are_lent() {
+        gstreamer::init().unwrap();
         let rate = |numerator, denominator| Rate { numerator, denominator };
         for lent in [rate(30, 1), rate(30_000, 1001), rate(25, 1), rate(0, 1)] {
             assert_eq!(why(Native { rate: lent, ..NATIVE }), "", "{lent:?}");
@@ -103,6 +104,7 @@ mod tests {
 
     #[test]
     fn planes_must_lie_where_the_program_has_them() {
+        gstreamer::init().unwrap();
         let planar = RawFormat { pixels: Pixels::I420, ..FORMAT };
         assert_eq!(obstacle(&Native { fourcc: *b"YU12", ..NATIVE }, &planar), None);
         // GStreamer rounds lines up to four bytes, a driver does not.
