@@ -65,10 +65,10 @@ impl Bench {
         [self.origins[0].records("bench-a"), self.origins[1].records("bench-b")]
     }
 
-    /// What the daemon itself has recorded.
+    /// What the daemon itself has recorded: its segments, without the index beside them.
     pub fn archive(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.folder.join("archive")).into_iter().flatten();
-        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_segment(path)).collect();
         files.sort();
         files
     }
@@ -153,6 +153,10 @@ pub fn url_in_guest(origin: &Origin) -> String {
 }
 
 /// The daemon as it is installed.
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "mp4" || extension == "part")
+}
+
 fn binary() -> PathBuf {
     std::env::var_os("ONAIRD_BIN").map_or_else(|| BINARY.into(), PathBuf::from)
 }
