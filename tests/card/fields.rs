@@ -29,11 +29,22 @@ const ENOUGH: usize = 8;
 
 /// The way of the bar from picture to picture, in pixels of the program.
 pub fn steps(node: &Node, connector: u32, pictures: usize) -> Vec<f64> {
-    let frames = frames(node, Connector::Number(connector), pictures);
+    let frames = frames(node, Connector::Number(connector), |frames| {
+        frames.len() >= pictures && singles(&steps_of(frames), 1.0).max(singles(&steps_of(frames), -1.0)) >= ENOUGH
+    });
+    steps_of(&frames)
+}
+
+fn steps_of(frames: &[Frame]) -> Vec<f64> {
     let places = frames.iter().map(|frame| place(&frame.buffer)).collect::<Vec<_>>();
     let pairs = places.windows(2).filter_map(|pair| Some(pair[1]? - pair[0]?));
     // Once across the picture, it begins anew.
     pairs.filter(|step| step.abs() < f64::from(FORMAT.width / 2)).collect()
+}
+
+/// Steps of one field in this direction.
+fn singles(steps: &[f64], direction: f64) -> usize {
+    steps.iter().filter(|step| (1.0..TWO_FIELDS).contains(&(**step * direction))).count()
 }
 
 /// What there is to say against it that all steps have one direction, and some are those of one field. Of a frame whose fields are
@@ -41,7 +52,7 @@ pub fn steps(node: &Node, connector: u32, pictures: usize) -> Vec<f64> {
 pub fn fault(steps: &[f64]) -> Option<String> {
     let direction = steps.iter().sum::<f64>().signum();
     let back = steps.iter().filter(|step| **step * direction < -0.7).count();
-    let single = steps.iter().filter(|step| (1.0..TWO_FIELDS).contains(&(**step * direction))).count();
+    let single = singles(steps, direction);
     (back > 0 || single < ENOUGH)
         .then(|| format!("of {} steps {back} go back and {single} are those of one field: {steps:.1?}", steps.len()))
 }
@@ -57,8 +68,8 @@ pub fn exchanged(steps: &[f64]) -> Vec<f64> {
     places.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// Runs the input until it has brought so many pictures.
-fn frames(node: &Node, connector: Connector, wanted: usize) -> Vec<Frame> {
+/// Runs the input until it has brought enough.
+fn frames(node: &Node, connector: Connector, is_enough: impl Fn(&[Frame]) -> bool) -> Vec<Frame> {
     gst::init().unwrap();
     let clock = MediaClock::start();
     let status = watch::Sender::new(Status { inputs: vec![Input::default()], ..Status::default() });
@@ -80,13 +91,14 @@ fn frames(node: &Node, connector: Connector, wanted: usize) -> Vec<Frame> {
     let kind = InputKind::V4l2 { device: node.path.clone(), connector, edid: Edid::Keep, audio: None };
     let input = runtime.spawn(capture::run(kind, port, receiver, stop.clone()));
     let began = std::time::Instant::now();
-    while feed.with_frames(|frames| frames.len()) < wanted {
-        assert!(began.elapsed() < super::LIMIT, "{:?}", status.borrow().inputs);
-        std::thread::sleep(Duration::from_millis(50));
+    let brought = || feed.with_frames(|frames| frames.iter().cloned().collect::<Vec<_>>());
+    while !is_enough(&brought()) {
+        assert!(began.elapsed() < super::LIMIT, "{:?}; {:.1?}", status.borrow().inputs, steps_of(&brought()));
+        std::thread::sleep(Duration::from_millis(500));
     }
     stop.cancel();
     runtime.block_on(input).unwrap().unwrap();
-    feed.with_frames(|frames| frames.iter().cloned().collect())
+    brought()
 }
 
 /// Where the bar is; `None` at the edges, where it is in two parts.
