@@ -193,9 +193,11 @@ impl Power {
             }
         }
         let log = fs::read_to_string(self.path(&format!("life-{life}.log"))).unwrap_or_default();
-        let saved: Vec<&str> = log.lines().filter(|line| line.contains("saved")).collect();
+        // A cut between a segment's head and its first fragment leaves nothing to be saved.
+        let told = |line: &&str| line.contains("archive: saved") || line.contains("holds no picture");
+        let saved: Vec<&str> = log.lines().filter(told).collect();
         if saved.is_empty() {
-            self.faults.push(format!("life {life} says of no segment that it was saved: {log}"));
+            self.faults.push(format!("life {life} does not say what became of the open segment: {log}"));
         }
         self.lines.extend(saved.iter().map(|line| format!("    {}", line.trim())));
         let verified = fs::read_to_string(self.path(&format!("life-{life}.verified"))).unwrap_or_default();
